@@ -1,0 +1,35 @@
+"""Bayesian hormetic dose-response curves and the posterior of the optimal micro-dose window."""
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "AVERAGE": "curves",
+    "CURVES": "curves",
+    "Curve": "curves",
+    "FAMILIES": "families",
+    "Prior": "parameter",
+    "build_model": "model",
+    "fit": "inference",
+    "list_datasets": "datasets",
+    "load_dataset": "datasets",
+    "predict": "windows",
+    "read_trial": "trial",
+    "simulate_trial": "trial",
+    "window": "windows",
+}
+__all__ = [*_WHERE]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import hormesis_fit` alone costs next to nothing."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'hormesis_fit' has no attribute {name!r}")
+    value = getattr(import_module(f"hormesis_fit.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,488 @@
+"""Trials: a table of doses and responses, checked once, as an xarray Dataset over `observation`."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from hormesis_fit.tables import Table, closest, hint, is_blank, is_numeric, listing, parse_numbers, quote, read_table
+
+__all__ = ["nearest", "read_trial", "simulate_trial"]
+
+# The unit is a keyword of read_trial, or the unit itself.
+ROLES = {
+    "dose": ("dose_unit", "Dose that was given to the unit on which the response was measured."),
+    "response": ("response_unit", "Response that was measured at the dose."),
+    "time": ("time_unit", "Time of the measurement."),
+    "sd": ("response_unit", "Standard deviation of the responses that the row summarises."),
+    "se": ("response_unit", "Standard error of the response."),
+    "n": ("1", "Number of units that the row summarises."),
+    "successes": ("1", "Number of units of the row that had the event."),
+    "lower": ("response_unit", "Lower limit of a response that is known only within limits."),
+    "upper": ("response_unit", "Upper limit of a response that is known only within limits."),
+    "weight": ("1", "Relative weight of the row in the likelihood."),
+    "subject": ("", "Label of the subject on which the response was measured."),
+    "batch": ("", "Label of the batch, plate, centre or block of the measurement."),
+}
+LABELS = ("subject", "batch")
+NEVER_NEGATIVE = ("dose", "sd", "se", "n", "successes", "weight")
+BLANK_FIXES = {
+    "dose": "give every row its dose, 0 for controls",
+    "response": 'fill it in, or drop such rows with missing="drop" (--missing drop)',
+}
+CHOICES = {"direction": ("up", "down"), "scale": ("ratio", "interval"), "missing": ("error", "drop")}
+LARGEST = 1e100
+DECADES = 15
+FEWEST_ROWS = 4
+FEWEST_DOSES = 3
+
+
+def nearest(word: object, choices: Iterable[str]) -> str:
+    """Suggest the choice nearest to a misspelt word.
+
+    Parameters
+    ----------
+    word : object
+        What came.
+    choices : iterable of str
+        What was expected.
+
+    Returns
+    -------
+    str
+        A question with a leading space, or an empty string when nothing is near.
+
+    Examples
+    --------
+    >>> nearest("Dosis", ["dose", "weight"]), nearest("x", ["dose", "weight"])
+    (' Did you mean "dose"?', '')
+    """
+    found = closest(word, choices)
+    return f" Did you mean {quote(found)}?" if found else ""
+
+
+def read_trial(
+    source: Any,
+    *,
+    dose: str = "dose",
+    response: str = "response",
+    time: str | None = None,
+    subject: str | None = None,
+    batch: str | None = None,
+    dose_unit: str | None = None,
+    response_unit: str | None = None,
+    time_unit: str | None = None,
+    direction: Literal["up", "down"] = "up",
+    scale: Literal["ratio", "interval"] | None = None,
+    standard_dose: float | None = None,
+    control: float | None = None,
+    missing: Literal["error", "drop"] = "error",
+    sd: str | None = None,
+    se: str | None = None,
+    n: str | None = None,
+    successes: str | None = None,
+    lower: str | None = None,
+    upper: str | None = None,
+    weight: str | None = None,
+    sheet: str | None = None,
+) -> xr.Dataset:
+    """Read a trial from a table with one row for each measurement.
+
+    Parameters
+    ----------
+    source : str, path-like, pandas.DataFrame or dict of columns
+        CSV, TSV or Excel file (.xlsx), or a table in memory.
+    dose, response : str
+        Names of the columns that hold doses and responses.
+    time, subject, batch : str, optional
+        Names of the columns that hold times, and labels of subjects and of batches.
+    dose_unit, response_unit, time_unit : str, optional
+        Units, such as "mg/L".
+    direction : {"up", "down"}
+        Whether a higher or a lower response is the benefit.
+    scale : {"ratio", "interval"}, optional
+        Whether the response has a true zero. By default "ratio" when no response is negative and the control mean
+        exceeds two of its standard errors, else "interval".
+    standard_dose : float, optional
+        Standard clinical dose [dose]; every dose is then also given as its fraction.
+    control : float, optional
+        Known control mean [response], for a table without rows at dose 0.
+    missing : {"error", "drop"}
+        What to do with rows whose response is blank.
+    sd, se, n, successes, lower, upper, weight : str, optional
+        Names of columns that describe how each response was observed.
+    sheet : str, optional
+        Sheet of an Excel file; the first one by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables ``dose`` [dose], ``response`` [response] and those of the other named columns, dims (observation),
+        with ``units``, ``long_name`` (the column's name) and ``definition``; ``dose_fraction`` [1] with a standard
+        dose. The coordinate ``row`` is the row in the file (the header is row 1) or the position in a table in
+        memory. Attrs: ``name``, ``direction``, ``scale``, ``notes`` (one sentence for everything that was repaired
+        or assumed), and where they apply ``standard_dose``, ``control``, ``missing`` (JSON: dropped rows by dose).
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    TypeError
+        When an argument or a cell is of a wrong type.
+    ValueError
+        When the table cannot be read, or is no trial; the message names column, row and value.
+
+    Examples
+    --------
+    >>> trial = read_trial({"mg": [0, 0, 1, 10], "g": [1.0, 1.2, 1.5, 0.4]}, dose="mg", response="g", dose_unit="mg/L")
+    >>> trial["dose"].values.tolist(), trial["dose"].attrs["units"], trial.attrs["scale"]
+    ([0.0, 0.0, 1.0, 10.0], 'mg/L', 'ratio')
+    """
+    units = {"dose_unit": dose_unit, "response_unit": response_unit, "time_unit": time_unit}
+    _check_words({"direction": direction, "missing": missing} | ({} if scale is None else {"scale": scale}), units)
+    _check_number("standard_dose", standard_dose, above=0.0)
+    _check_number("control", control)
+    numbers = {"dose": dose, "response": response, "time": time, "sd": sd, "se": se, "n": n, "successes": successes}
+    numbers |= {"lower": lower, "upper": upper, "weight": weight}
+    table = read_table(source, sheet=sheet)
+    names = _named_columns(table, numbers | {"subject": subject, "batch": batch})
+    values, rows, dropped, notes = _kept_rows(table, names, drop=missing == "drop")
+    _check_design(table.label, values["dose"], values["response"])
+    scale, assumed = _settled_scale(values["dose"], values["response"], scale, control)
+    notes += assumed + _assumptions(values, names, control, dose_unit)
+    trial = _dataset(values, rows, names, units)
+    trial.attrs = {"name": table.name, "direction": direction, "scale": scale, "notes": notes}
+    return _with_known(trial, dropped=dropped, control=control, standard_dose=standard_dose)
+
+
+def simulate_trial(
+    curve: Callable[[float], float],
+    *,
+    doses: Sequence[float],
+    replicates: int = 3,
+    sd: float | None = None,
+    cv: float | None = None,
+    random_seed: int | None = None,
+    dose_unit: str = "",
+    response_unit: str = "",
+    direction: Literal["up", "down"] | None = None,
+    scale: Literal["ratio", "interval"] | None = None,
+) -> xr.Dataset:
+    """Simulate a trial whose truth is known.
+
+    Parameters
+    ----------
+    curve : callable
+        Mean response [response] at a dose [dose]: a curve of this package with numbers as parameters, or a function.
+    doses : sequence of float
+        Doses to test [dose].
+    replicates : int
+        Rows at each dose.
+    sd : float, optional
+        Standard deviation of the Gaussian error [response].
+    cv : float, optional
+        The same as a share of the control mean [1]; give either `sd` or `cv`.
+    random_seed : int, optional
+        Seed; drawn and recorded when not given.
+    dose_unit, response_unit : str
+        Units.
+    direction, scale : str, optional
+        As in `read_trial`; by default those of the curve, where it has them.
+
+    Returns
+    -------
+    xarray.Dataset
+        A trial as from `read_trial`, with ``true_mean`` [response], dims (observation), and the attr ``seed``.
+
+    Raises
+    ------
+    TypeError
+        When an argument is of a wrong type.
+    ValueError
+        When the error is not given once, the curve is not finite, or the doses make no trial.
+
+    Examples
+    --------
+    >>> trial = simulate_trial(lambda dose: 10 + dose, doses=[0, 1, 2], replicates=2, sd=0.1, random_seed=1)
+    >>> trial["true_mean"].values.tolist(), trial.attrs["seed"]
+    ([10.0, 10.0, 11.0, 11.0, 12.0, 12.0], 1)
+    """
+    if (sd is None) == (cv is None):
+        raise ValueError("Expected the error of the simulated responses once: give either sd= or cv=.")
+    _check_number("sd", sd, least=0.0)
+    _check_number("cv", cv, least=0.0)
+    _check_whole("replicates", replicates, least=1)
+    seed = int(np.random.default_rng().integers(2**31)) if random_seed is None else random_seed
+    _check_whole("random_seed", seed, least=0)
+    dose = np.repeat(_dose_array(doses), replicates)
+    mean = np.array([_mean(curve, value) for value in dose])
+    error = float(sd) if sd is not None else float(cv) * abs(_mean(curve, 0.0))
+    trial = read_trial(
+        {"dose": dose, "response": np.random.default_rng(seed).normal(mean, error)},
+        dose_unit=dose_unit,
+        response_unit=response_unit,
+        direction=direction or _attribute(curve, "direction") or "up",
+        scale=scale or _attribute(curve, "scale"),
+    )
+    trial["true_mean"] = (
+        "observation",
+        mean,
+        _attrs(response_unit, "true mean", "Mean response of the simulated curve."),
+    )
+    return trial.assign_attrs(name="simulated", seed=int(seed))
+
+
+def _check_words(chosen: dict[str, str], units: dict[str, str | None]) -> None:
+    for option, word in chosen.items():
+        if word not in CHOICES[option]:
+            allowed = " or ".join(quote(choice) for choice in CHOICES[option])
+            raise ValueError(
+                f"Expected {option}={allowed}, got {quote(word)}{hint(word, CHOICES[option])}: choose one."
+            )
+    for option, unit in units.items():
+        if unit is not None and not isinstance(unit, str):
+            raise TypeError(f'Expected a text such as "mg/L" for {option}=, got {quote(unit)}: put it in quotes.')
+
+
+def _check_number(option: str, value: object, *, above: float = -np.inf, least: float = -np.inf) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(
+            f"Expected a number for {option}=, got {quote(value)} ({type(value).__name__}): give one number."
+        )
+    if not above < value <= LARGEST or value < max(least, -LARGEST):
+        wanted = (
+            "a number above zero" if above == 0 else "a number of zero or more" if least == 0 else "a finite number"
+        )
+        raise ValueError(f"Expected {wanted} for {option}=, got {value}: correct it or leave it out.")
+
+
+def _check_whole(option: str, value: object, *, least: int) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(
+            f"Expected a whole number for {option}=, got {quote(value)} ({type(value).__name__}): give one."
+        )
+    if value < least:
+        raise ValueError(f"Expected a whole number of at least {least} for {option}=, got {value}: give a larger one.")
+
+
+def _named_columns(table: Table, wanted: dict[str, Any]) -> dict[str, str]:
+    """Choose one column for each role that was given a name."""
+    names: dict[str, str] = {}
+    for role, name in wanted.items():
+        if name is None:
+            continue
+        if not isinstance(name, str):
+            raise TypeError(
+                f"Expected the name of a column for {role}=, got {quote(name)}: give it as text, in quotes."
+            )
+        name = name.strip()
+        if name not in table.columns:
+            raise ValueError(_missing_column(table, role, name, wanted))
+        if name in names.values():
+            other = next(r for r, n in names.items() if n == name)
+            raise ValueError(f"Column {quote(name)} was named for both {other}= and {role}=: name one column for each.")
+        names[role] = name
+    return names
+
+
+def _missing_column(table: Table, role: str, name: str, wanted: dict[str, Any]) -> str:
+    """Say in one sentence what is there instead of a column, and how to melt the table when it looks wide."""
+    headers = list(table.columns)
+    doses = [header for header in headers if is_numeric([header])]
+    others = [h for h in headers if h not in wanted.values() and h not in doses and is_numeric(table.columns[h])]
+    start = f"There is no column {quote(name)} (for {role}=) in {table.label}"
+    if len(doses) == len(headers) == 2:
+        return f"{start}, whose first row holds numbers where names were expected: add a row with column names."
+    melt = "make one row for each measurement, for example with pandas.melt(table,"
+    if role in ("dose", "response") and len(doses) >= 2:
+        found = f"it looks like a wide table with doses as column names ({listing(doses, limit=4)})"
+        return f'{start}, but {found}: {melt} var_name="dose", value_name="response").'
+    if role == "response" and len(others) >= 2 and not hint(name, headers):
+        found = f"several columns of numbers ({listing(others, limit=4)})"
+        wide = f'{melt} id_vars={quote(wanted["dose"])}, value_name="response")'
+        return f"{start}, but {found}: name one with response=, or, if they are replicates in a wide table, {wide}."
+    return f"{start}{hint(name, headers)}: name one of its columns, {listing(headers)}, with {role}=."
+
+
+def _kept_rows(
+    table: Table, names: dict[str, str], *, drop: bool
+) -> tuple[dict, np.ndarray, dict[str, int], list[str]]:
+    """Return checked values by role, their rows in the source, the number of dropped rows by dose, and notes."""
+    values, notes = parse_numbers(table, {role: name for role, name in names.items() if role not in LABELS})
+    values |= {
+        role: np.array([_label(cell) for cell in table.columns[names[role]]]) for role in LABELS if role in names
+    }
+    rows = np.asarray(table.rows)
+    keep = ~np.isnan(values["response"]) if drop else np.ones(rows.size, dtype=bool)
+    for role, name in names.items():
+        _check_cells(role, name, values[role], table, keep | (role == "dose"))
+    at, counts = np.unique(values["dose"][~keep], return_counts=True)
+    dropped = {f"{dose:.12g}": int(count) for dose, count in zip(at, counts, strict=True)}
+    if dropped:
+        shown = ", ".join(f"{count} at dose {dose}" for dose, count in dropped.items())
+        notes.append(f"Rows without a response were dropped ({shown}).")
+    return {role: column[keep] for role, column in values.items()}, rows[keep], dropped, [*table.notes, *notes]
+
+
+def _label(cell: object) -> str:
+    if isinstance(cell, str):
+        return cell.strip()
+    # A column of whole numbers with a gap arrives from pandas as floats.
+    return "" if is_blank(cell) else str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
+
+
+def _check_cells(role: str, name: str, values: np.ndarray, table: Table, keep: np.ndarray) -> None:
+    """Refuse the first cell of a column that cannot be what its role says."""
+    if role in LABELS:
+        checks = [(values == "", f"a label of the {role}")]
+    else:
+        # A limit that is blank or infinite means that the response is open on that side.
+        closed = role not in ("lower", "upper")
+        checks = [
+            (np.isnan(values) & closed, "a number"),
+            (np.isinf(values) & closed, "a finite number"),
+            (np.isfinite(values) & (np.abs(values) > LARGEST), f"a number of at most {LARGEST:g} in size"),
+            ((values < 0) & (role in NEVER_NEGATIVE), "a number of zero or more"),
+        ]
+    for bad, wanted in checks:
+        if (bad & keep).any():
+            i = int(np.argmax(bad & keep))
+            cell = table.columns[name][i]
+            got, fix = quote(cell), "correct it"
+            if is_blank(cell) or not str(cell).strip():
+                got, fix = "an empty cell", BLANK_FIXES.get(role, "fill it in")
+            raise ValueError(f"Expected {wanted} in row {table.rows[i]} of column {quote(name)}, got {got}: {fix}.")
+
+
+def _check_design(label: str, dose: np.ndarray, response: np.ndarray) -> None:
+    """Refuse a table that no curve can be fitted to."""
+    levels = np.unique(dose)
+    positive = levels[levels > 0]
+    needed = f"but at least {FEWEST_DOSES} distinct doses are needed"
+    if dose.size < FEWEST_ROWS:
+        found = f"{label} has {dose.size}"
+        raise ValueError(f"Expected at least {FEWEST_ROWS} rows with a response, but {found}: add measurements.")
+    if not positive.size:
+        raise ValueError(f"All doses in {label} are zero, {needed}: name the column that holds the doses with dose=.")
+    if levels.size < FEWEST_DOSES:
+        found = " and ".join(f"{level:g}" for level in levels)
+        raise ValueError(
+            f"The only dose{'s' * (levels.size - 1)} in {label}: {found}, {needed}: add rows at other doses."
+        )
+    if np.log10(positive[-1]) - np.log10(positive[0]) > DECADES:
+        found = f"those of {label} reach from {positive[0]:g} to {positive[-1]:g}"
+        raise ValueError(
+            f"Expected positive doses within {DECADES} decades, but {found}: check units and typing errors."
+        )
+    if np.ptp(response) == 0:
+        found = f"all of them in {label} are {response[0]:g}"
+        raise ValueError(f"Expected responses that vary, but {found}: name the column of the responses with response=.")
+
+
+def _control(dose: np.ndarray, response: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard error of the responses at the lowest dose."""
+    group = response[dose == dose.min()]
+    if group.size > 1:
+        return group.mean(), group.std(ddof=1) / np.sqrt(group.size)
+    levels, place, counts = np.unique(dose, return_inverse=True, return_counts=True)
+    free = dose.size - levels.size
+    residuals = response - (np.bincount(place, response) / counts)[place]
+    return group[0], np.sqrt(np.square(residuals).sum() / free) if free else response.std(ddof=1)
+
+
+def _settled_scale(
+    dose: np.ndarray, response: np.ndarray, scale: str | None, control: float | None
+) -> tuple[str, list[str]]:
+    """Return the scale, and a note when it was not given."""
+    mean, error = _control(dose, response) if control is None else (float(control), 0.0)
+    if scale == "ratio" and mean <= 0:
+        raise ValueError(
+            f'Expected a control mean above zero with scale="ratio", got {mean:.4g}: use scale="interval".'
+        )
+    if scale is not None:
+        return scale, []
+    margin = f"two of its standard errors ({2 * error:.4g})"
+    if response.min() < 0:
+        scale, reason = "interval", f"some responses are below zero (the lowest is {response.min():.4g})"
+    elif mean > 2 * error:
+        scale, reason = "ratio", f"no response is below zero and the control mean, {mean:.4g}, exceeds {margin}"
+    else:
+        scale, reason = "interval", f"the control mean, {mean:.4g}, does not exceed {margin}"
+    return scale, [f"The response was taken to be on the {scale} scale, since {reason}; scale= overrides this."]
+
+
+def _assumptions(values: dict, names: dict[str, str], control: float | None, dose_unit: str | None) -> list[str]:
+    """Say in one sentence each what a reader should know about the table."""
+    notes, lowest = [], values["dose"].min()
+    if lowest > 0 and control is None:
+        found = f"the lowest dose is {lowest:g} {dose_unit or ''}".strip()
+        advice = "add rows at dose 0 or give control="
+        notes.append(f"No control group: {found}, so the response without a dose is extrapolated; {advice}.")
+    if lowest == 0 and control is not None:
+        notes.append("The table has rows at dose 0 besides the known control mean that was given.")
+    times = np.unique(values.get("time", []))
+    if times.size > 1 and "subject" not in names:
+        found = f"Column {quote(names['time'])} mixes {times.size} times and no column of subjects was named"
+        notes.append(f"{found}, so rows are taken as independent; start values and day-0 rows are not controls.")
+    return notes
+
+
+def _attrs(unit: str | None, name: str, definition: str) -> dict[str, str]:
+    return {"units": unit or "", "long_name": name, "definition": definition}
+
+
+def _dataset(values: dict, rows: np.ndarray, names: dict[str, str], units: dict[str, str | None]) -> xr.Dataset:
+    variables = {
+        role: ("observation", values[role], _attrs(units.get(unit, unit), names[role], definition))
+        for role, (unit, definition) in ROLES.items()
+        if role in names
+    }
+    number = _attrs("1", "observation", "Number of the measured row, from 0.")
+    row = _attrs("1", "row", "Row in the source: in a file the header is row 1.")
+    coords = {"observation": ("observation", np.arange(rows.size), number), "row": ("observation", rows, row)}
+    return xr.Dataset(variables, coords)
+
+
+def _with_known(
+    trial: xr.Dataset, *, dropped: dict[str, int], control: float | None, standard_dose: float | None
+) -> xr.Dataset:
+    """Add what only some trials have."""
+    if dropped:
+        trial.attrs["missing"] = json.dumps(dropped)
+    if control is not None:
+        trial.attrs["control"] = float(control)
+    if standard_dose is not None:
+        trial.attrs["standard_dose"] = float(standard_dose)
+        fraction = trial["dose"].values / float(standard_dose)
+        definition = "Dose as a fraction of the standard clinical dose."
+        trial["dose_fraction"] = ("observation", fraction, _attrs("1", "dose fraction", definition))
+    return trial
+
+
+def _dose_array(doses: Sequence[float]) -> np.ndarray:
+    try:
+        array = np.asarray(doses, dtype=float)
+    except (TypeError, ValueError):
+        array = np.empty((0, 0))
+    if array.ndim != 1:
+        raise TypeError(f"Expected a sequence of numbers for doses=, got {quote(doses)}: give them like [0, 1, 10].")
+    return array
+
+
+def _mean(curve: Callable[[float], float], dose: float) -> float:
+    # A NumPy scalar and not a float, so that a power or a logarithm at dose 0 is infinite or NaN, not an exception.
+    with np.errstate(all="ignore"):
+        mean = float(curve(np.float64(dose)))
+    if not np.isfinite(mean):
+        raise ValueError(f"Expected a finite mean from the curve, got {mean} at dose {dose:g}: check its parameters.")
+    return mean
+
+
+def _attribute(curve: object, option: str) -> str | None:
+    word = getattr(curve, option, None)
+    return word if isinstance(word, str) and word in CHOICES[option] else None
