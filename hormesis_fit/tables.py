@@ -108,7 +108,7 @@ def read_table(source: Any, *, sheet: str | None = None) -> Table:
     if sheet is not None and not isinstance(sheet, str):
         raise TypeError(f"Expected the name of a sheet, got sheet={sheet!r}: give the name shown on its tab.")
     if isinstance(source, str | os.PathLike):
-        return _from_file(Path(os.fsdecode(source)).expanduser(), sheet)
+        return _from_file(Path(os.path.expanduser(os.fsdecode(source))), sheet)
     if sheet is not None:
         raise ValueError(f"sheet={quote(sheet)} is for Excel files only, but the table is in memory: leave it out.")
     if isinstance(source, pd.DataFrame):
@@ -295,7 +295,9 @@ def _open_workbook(data: bytes, label: str) -> tuple[Any, Any]:
             books = [openpyxl.load_workbook(io.BytesIO(data), data_only=plain) for plain in (True, False)]
         books[0].worksheets[0]
     except Exception:  # noqa: BLE001 - openpyxl raises whatever its zip, XML and style readers meet in a damaged file
-        raise ValueError(f"Expected an Excel workbook with a sheet, but {label} is damaged: save it again.") from None
+        raise ValueError(
+            f"Expected an Excel workbook with a sheet, but {label} is none or is damaged: save it again."
+        ) from None
     return books[0], books[1]
 
 
@@ -309,8 +311,8 @@ def _tidy(records: Records, notes: list[str], name: str, label: str, *, text: bo
     width = max(i + 1 for i, cell in enumerate(header) if _has_content(cell))
     for row, cells in body:
         if text and any(map(_has_content, cells[width:])):
-            found = f"row {row} of {label} has {len(cells)} values, but the header names {width} columns"
-            raise ValueError(f"Expected a name for each value, but {found}: name them, or use decimal points.")
+            found = f"row {row} of {label} has {len(cells)} values and the header names {width} columns"
+            raise ValueError(f"Expected a name for each value, but {found}: add names, or write decimal points.")
     if not text:
         width = widest
     elif widest > width:

@@ -210,6 +210,8 @@ def simulate_trial(
     >>> trial["true_mean"].values.tolist(), trial.attrs["seed"]
     ([10.0, 10.0, 11.0, 11.0, 12.0, 12.0], 1)
     """
+    if not callable(curve):
+        raise TypeError(f"Expected a curve or a function of the dose, got {type(curve).__name__}: pass one to call.")
     if (sd is None) == (cv is None):
         raise ValueError("Expected the error of the simulated responses once: give either sd= or cv=.")
     _check_number("sd", sd, least=0.0)

@@ -33,8 +33,8 @@ def generated():
             f"\n## {name}\n",
             f"{t['title']}; {rows[name]} rows.\n",
             f"- **File:** `{t['file']}`; dose in `{t['dose']}` [{t['dose_unit'] or 'no unit'}], "
-            f"response in `{t['response']}` [{t['response_unit'] or 'no unit'}]; a response that goes "
-            f"{t['direction']} is the benefit.",
+            f"response in `{t['response']}` [{t['response_unit'] or 'no unit'}]; a "
+            f"{'higher' if t['direction'] == 'up' else 'lower'} response is the benefit.",
             f"- **Source:** {t['source']}.{doi}",
             f"- **Licence:** {t['licence']}.",
             f"- **Built from:** {t['built_from']}.",
@@ -117,7 +117,9 @@ def test_arguments_of_read_trial_replace_those_of_the_table():
 
 
 def test_an_unknown_name_gets_a_suggestion():
-    with pytest.raises(ValueError, match=r'no dataset "Letuce" \(did you mean "lettuce"\?\): choose one of "lettuce", '):
+    with pytest.raises(
+        ValueError, match=r'no dataset "Letuce" \(did you mean "lettuce"\?\): choose one of "lettuce", '
+    ):
         load_dataset("Letuce")
     with pytest.raises(TypeError, match="Expected the name of a dataset as text"):
         load_dataset(3)
