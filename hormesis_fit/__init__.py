@@ -13,7 +13,7 @@ _WHERE = {
     "fit": "inference",
     "list_datasets": "datasets",
     "load_dataset": "datasets",
-    "predict": "windows",
+    "predict": "posterior",
     "read_trial": "trial",
     "simulate_trial": "trial",
     "window": "windows",

@@ -68,7 +68,8 @@ class Density:
     @cached_property
     def _evaluate(self):
         """Log prior and pointwise log likelihood; built from the pieces: `model.logp` would canonicalise the graph
-        first, which costs more than all the rest of a fit."""
+        first, which costs more than all the rest of a fit.
+        """
         constrained, log_prior = self._scalar_graph()
         [observed] = self.model.observed_RVs
         log_likelihood = pm.logp(observed, self.model.rvs_to_values[observed])

@@ -54,7 +54,8 @@ def bridge_evidence(density: Density, chains: np.ndarray, rng: np.random.Generat
 
     References
     ----------
-    Meng and Wong (1996), Statistica Sinica 6:831. Error by Fruehwirth-Schnatter (2004), doi:10.1111/j.1368-423X.2004.00125.x.
+    Meng and Wong (1996), Statistica Sinica 6:831; the error by Fruehwirth-Schnatter (2004),
+    https://doi.org/10.1111/j.1368-423X.2004.00125.x.
     """
     half = chains.shape[1] // 2
     first, second = (part.reshape(-1, chains.shape[2]) for part in (chains[:, :half], chains[:, half:]))
@@ -110,8 +111,8 @@ def evidence_table(records: Mapping[str, Mapping[str, object]], *, prior_hormesi
     Parameters
     ----------
     records : mapping
-        Per curve: ``log_evidence`` (NaN where it failed), ``log_evidence_se``, ``hormetic``, ``engine``, ``note``, ``ess``,
-        ``pareto_k``, ``max_rhat``, ``divergences``, ``sick``.
+        Per curve: ``log_evidence`` (NaN where it failed), ``log_evidence_se``, ``hormetic``, ``engine``, ``note``,
+        ``ess``, ``pareto_k``, ``max_rhat``, ``divergences``, ``sick``.
     prior_hormesis : float
         Prior probability of the hormetic curves together.
 

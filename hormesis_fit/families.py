@@ -57,7 +57,7 @@ FAMILIES: dict[str, Family] = {
         sample=lambda rng, mean, sigma: rng.normal(mean, sigma),
     ),
     "student_t": Family(
-        definition="Responses scatter around the mean with heavier tails than normal ones, so that outliers weigh less.",
+        definition="Responses scatter around the mean with heavier tails than normal ones, so outliers weigh less.",
         distribution="StudentT",
         parameters={"sigma": _SCALE, "nu": _FREEDOM},
         arguments=lambda mean, sigma, nu: {"mu": mean, "sigma": sigma, "nu": nu},

@@ -1,8 +1,8 @@
 """Adaptive importance sampling with mixtures of multivariate t distributions: draws and evidence together.
 
-The scheme follows adaptive multiple importance sampling (Cornuet et al. 2012, doi:10.1111/j.1467-9469.2011.00756.x):
-every point ever drawn is kept and weighted against the mixture of all proposals. The prior is the first proposal for ever,
-so that no mode under it can be missed for good, and a temperature on the likelihood leads from it to the posterior.
+The scheme follows adaptive multiple importance sampling (https://doi.org/10.1111/j.1467-9469.2011.00756.x): every point
+ever drawn is kept and weighted against the mixture of all proposals. The prior is the first proposal for ever, so that
+no mode under it can be missed for good, and a temperature on the likelihood leads from it to the posterior.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def importance_sample(
     log_density: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
     prior_points: np.ndarray,
     rng: np.random.Generator,
-    plan: Plan = Plan(),  # noqa: B008
+    plan: Plan = Plan(),
 ) -> ImportanceSample:
     """Sample a posterior by adaptive importance sampling.
 

@@ -5,88 +5,23 @@ from __future__ import annotations
 import json
 import secrets
 import time
-import zlib
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from arviz_stats.base import array_stats
 from threadpoolctl import threadpool_limits
 
 from hormesis_fit.curves import AVERAGE, Curve
-from hormesis_fit.density import Density
-from hormesis_fit.evidence import bridge_evidence, evidence_table, pareto_k
-from hormesis_fit.families import FAMILIES
-from hormesis_fit.importance import Plan, importance_sample
-from hormesis_fit.model import CurveLike, Specification, model_data, model_of, scales, specify
+from hormesis_fit.engines import Result, Settings, machine_for, run_curve
+from hormesis_fit.evidence import evidence_table
+from hormesis_fit.model import CurveLike, Specification, scales, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
 from hormesis_fit.trial import nearest
 
 ENGINES = ("auto", "importance", "nuts")
-FLAT = 10  # parameters up to which importance sampling was found to work
-CACHE_SIZE = 32  # model structures kept, the least recently used goes first
-
-_cache: OrderedDict[tuple, Machine] = OrderedDict()
-
-
-class Machine:
-    """What is built once for all trials of one model structure."""
-
-    def __init__(self, specification: Specification, trial: xr.Dataset) -> None:
-        self.density = Density(model_of(specification, trial))
-
-    @cached_property
-    def sampler(self) -> Any:
-        """NUTS, compiled on first use."""
-        import nutpie
-
-        return nutpie.compile_pymc_model(self.density.model)
-
-
-@dataclass(frozen=True)
-class Result:
-    """Draws of one curve and their health."""
-
-    chains: np.ndarray  # (chain, draw, dimension), unconstrained
-    engine: str
-    log_evidence: float
-    log_evidence_se: float
-    ess: float
-    pareto_k: float = np.nan
-    max_rhat: float = np.nan
-    divergences: int = 0
-    complaints: tuple[str, ...] = ()
-    stats: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-    def record(self, curve: Curve, note: str) -> dict[str, object]:
-        """A row of the evidence table."""
-        names = ("log_evidence", "log_evidence_se", "engine", "ess", "pareto_k", "max_rhat", "divergences")
-        return {name: getattr(self, name) for name in names} | {
-            "hormetic": curve.hormetic,
-            "note": note,
-            "sick": bool(self.complaints),
-        }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked of the engines."""
-
-    engine: str
-    draws: int
-    tune: int
-    chains: int
-    seed: int
-
-    def generator(self, label: str) -> np.random.Generator:
-        """Random numbers of one curve, whatever other curves are fitted beside it."""
-        return np.random.default_rng([self.seed, zlib.crc32(label.encode())])
 
 
 def fit(
@@ -127,8 +62,8 @@ def fit(
     -------
     DataTree
         For one curve: ``posterior`` and ``sample_stats`` with dims (chain, draw), ``log_likelihood``, ``log_prior``,
-        ``observed_data``, ``constant_data``, ``evidence``. For an average: ``evidence`` over (model,) and one whole fit for
-        each curve in ``models/<curve>``.
+        ``observed_data``, ``constant_data``, ``evidence``. For an average: ``evidence`` over (model,) and one whole
+        fit for each curve in ``models/<curve>``.
 
     Raises
     ------
@@ -194,7 +129,7 @@ def _fit_all(trial: xr.Dataset, specifications: Mapping[str, Specification], set
         for label, specification in specifications.items():
             step(f"Fitting {label}")
             try:
-                result, note = _fit_curve(trial, specification, settings, label, seconds)
+                result, note = run_curve(trial, specification, settings, label, seconds)
             except Exception as error:  # noqa: BLE001  one curve that fails must not take the others along
                 records[label] = _failure(specification.curve, error)
                 continue
@@ -210,135 +145,6 @@ def _failure(curve: Curve, error: Exception) -> dict[str, object]:
     reason = (str(error).splitlines() or [""])[0]
     failed = Result(np.empty(0), "none", np.nan, np.nan, np.nan)
     return failed.record(curve, f"failed: {type(error).__name__}: {reason}"[:300]) | {"sick": True}
-
-
-def _fit_curve(
-    trial: xr.Dataset, specification: Specification, settings: Settings, label: str, seconds: dict[str, float]
-) -> tuple[Result, str]:
-    started = time.perf_counter()
-    machine = machine_for(specification, trial)
-    data = model_data(specification, trial)
-    machine.density.set_data(data)
-    rng = settings.generator(label)
-    seconds["compile"] += time.perf_counter() - started
-    if settings.engine == "nuts" or (settings.engine == "auto" and machine.density.dimension > FLAT):
-        result, note = _nuts_first(machine, data, settings, rng, seconds)
-    else:
-        result, note = _importance_first(machine, data, settings, rng, seconds)
-    return result, note
-
-
-def machine_for(specification: Specification, trial: xr.Dataset) -> Machine:
-    """Return the machinery of a model structure, built at most once per process while it is in use."""
-    key = specification.structure
-    if key not in _cache:
-        _cache[key] = Machine(specification, trial)
-        while len(_cache) > CACHE_SIZE:
-            _cache.popitem(last=False)
-    _cache.move_to_end(key)
-    return _cache[key]
-
-
-def _importance_first(machine, data, settings, rng, seconds) -> tuple[Result, str]:
-    plan = Plan(final_points=max(Plan.final_points, int(1.5 * settings.draws * settings.chains)))
-    result = _importance(machine, settings, rng, plan, seconds)
-    if not result.complaints:
-        return result, ""
-    larger = replace(plan, prior_points=2 * plan.prior_points, round_points=2 * plan.round_points, rounds_at_target=4)
-    retried = _importance(machine, settings, rng, larger, seconds)
-    if not retried.complaints:
-        return retried, ""
-    if settings.engine == "importance":
-        return retried, f"importance sampling stayed unhealthy: {'; '.join(retried.complaints)}"
-    sampled = _nuts_with_retry(machine, data, settings, rng, seconds)
-    note = f"importance sampling was unhealthy ({'; '.join(retried.complaints)}), so NUTS was used"
-    return sampled, _with_complaints(note, sampled)
-
-
-def _nuts_first(machine, data, settings, rng, seconds) -> tuple[Result, str]:
-    sampled = _nuts_with_retry(machine, data, settings, rng, seconds)
-    if sampled.complaints and machine.density.dimension <= FLAT:
-        served = _importance(machine, settings, rng, Plan(), seconds)
-        if not served.complaints:
-            return served, f"NUTS stayed unhealthy ({'; '.join(sampled.complaints)}), so importance sampling was used"
-    return sampled, _with_complaints("", sampled)
-
-
-def _with_complaints(note: str, result: Result) -> str:
-    return "; ".join(filter(None, [note, *result.complaints]))
-
-
-def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) -> Result:
-    started = time.perf_counter()
-    density = machine.density
-    sample = importance_sample(density, density.prior_draws(plan.prior_points, rng), rng, plan)
-    points = sample.resample(settings.chains * settings.draws, rng)
-    k, ess = pareto_k(sample.log_weights), sample.ess
-    healthy = np.isfinite(sample.log_evidence) and ess >= 400
-    # k-hat alone cries wolf in one of seven fits whose effective sample size is above 10,000.
-    healthy &= k < 0.7 or (ess >= 4000 and sample.weights.max() < 0.01)
-    seconds["sample"] += time.perf_counter() - started
-    return Result(
-        chains=points.reshape(settings.chains, settings.draws, -1),
-        engine="importance",
-        log_evidence=sample.log_evidence,
-        log_evidence_se=sample.log_evidence_se,
-        ess=ess,
-        pareto_k=k,
-        complaints=() if healthy else (f"k-hat {k:.2f}, effective sample size {ess:.0f}",),
-    )
-
-
-def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
-    result = _nuts(machine, data, settings, rng, seconds, target_accept=0.9)
-    if result.complaints:
-        safer = replace(settings, tune=2 * settings.tune)
-        result = _nuts(machine, data, safer, rng, seconds, target_accept=0.99)
-    return result
-
-
-def _nuts(machine, data, settings, rng, seconds, *, target_accept: float) -> Result:
-    import nutpie
-
-    started = time.perf_counter()
-    compiled = machine.sampler
-    seconds["compile"] += time.perf_counter() - started
-    started = time.perf_counter()
-    trace = nutpie.sample(
-        compiled.with_data(**data),
-        draws=settings.draws,
-        tune=settings.tune,
-        chains=settings.chains,
-        seed=int(rng.integers(2**31)),
-        adaptation="low_rank",
-        target_accept=target_accept,
-        progress_bar=False,
-        save_warmup=False,
-    )
-    density = machine.density
-    posterior = trace["posterior"].dataset
-    flat = density.unconstrain({name: posterior[name].values for name in density.names})
-    unconstrained = flat.reshape(settings.chains, settings.draws, -1)
-    health = _nuts_health(unconstrained, int(trace["sample_stats"]["diverging"].sum()))
-    log_evidence, error = bridge_evidence(density, unconstrained, rng)
-    seconds["sample"] += time.perf_counter() - started
-    stats = {name: trace["sample_stats"][name].values for name in ("diverging", "energy")}
-    return Result(unconstrained, "nuts", log_evidence, error, stats=stats, **health)
-
-
-def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:
-    columns = [chains[:, :, index] for index in range(chains.shape[2])]
-    rhat = max(float(array_stats.rhat(column)) for column in columns)
-    ess = min(float(array_stats.ess(column)) for column in columns)
-    wanted = min(400, chains.shape[0] * chains.shape[1] // 4)
-    complaints = []
-    if not rhat < 1.01:
-        complaints.append(f"R-hat {rhat:.3f}")
-    if not ess >= wanted:
-        complaints.append(f"effective sample size {ess:.0f}")
-    if divergences > 0.005 * chains.shape[0] * chains.shape[1]:
-        complaints.append(f"{divergences} divergent transitions")
-    return {"ess": ess, "max_rhat": rhat, "divergences": divergences, "complaints": tuple(complaints)}
 
 
 def _tree(trial: xr.Dataset, specification: Specification, result: Result) -> xr.DataTree:
@@ -429,6 +235,3 @@ def _assemble(
             tree[f"models/{label}"] = member
     tree.attrs = attrs
     return tree
-
-
-__all__ = ["ENGINES", "FAMILIES", "fit", "machine_for", "unit_label"]

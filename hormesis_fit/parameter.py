@@ -43,7 +43,9 @@ class Prior:
             raise TypeError(f"A prior needs the name of a PyMC distribution as text, got {distribution!r}.")
         for name, value in arguments.items():
             if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
-                raise ValueError(f"The argument {name} of a {distribution} prior must be a finite number, got {value!r}.")
+                raise ValueError(
+                    f"The argument {name} of a {distribution} prior must be a finite number, got {value!r}."
+                )
         object.__setattr__(self, "distribution", distribution)
         object.__setattr__(self, "arguments", {name: float(value) for name, value in arguments.items()})
 
@@ -211,7 +213,12 @@ class Term:
             Parameter values by name: numbers, arrays, draws (a posterior Dataset will do) or PyTensor variables.
         """
         known = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
-        return type(self)(**{name: values[name] if name in values else value for name, value in known.items()})
+        return type(self)(
+            **{
+                name: values[name] if name in values else value  # noqa: SIM401  Datasets have no such get
+                for name, value in known.items()
+            }
+        )
 
     @classmethod
     def from_draws(cls, draws: Any, **options: str) -> Self:
@@ -231,8 +238,6 @@ class Term:
         if missing:
             raise ValueError(f"{cls.__name__} needs draws of {', '.join(missing)}, the draws given have none.")
         return template.with_values({name: draws[name] for name in template.priors()})
-
-
 
 
 def root(initial: Value, step: Any, *, steps: int) -> Value:

@@ -17,16 +17,16 @@ class Curve(Term):
     r"""A mean response as a function of dose.
 
     A curve is written as its `shape`: the response relative to the control, 1 at dose 0, above 1 for a benefit.
-    From it the curve itself is :math:`\mu(d) = E_0 + \sigma\,\Delta\,(\mathrm{shape}(d) - 1)`, where :math:`\sigma` is the
-    direction of benefit (+1 up, -1 down) and :math:`\Delta` the span from the control to the asymptote at high doses.
+    From it the curve itself is :math:`\mu(d) = E_0 + \sigma\,\Delta\,(\mathrm{shape}(d) - 1)`, where :math:`\sigma` is
+    the direction of benefit (+1 up, -1 down) and :math:`\Delta` the span from the control to the asymptote at high doses.
 
     Attributes
     ----------
     hormetic : bool
         Whether the curve can rise above and fall back to the control.
     trend : str
-        Where a high dose leads: ``"falling"`` below the control (shape 0), ``"rising"`` to a plateau of benefit (shape 2),
-        or ``"returning"`` to the control (shape 1).
+        Where a high dose leads: ``"falling"`` below the control (shape 0), ``"rising"`` to a plateau of benefit
+        (shape 2), or ``"returning"`` to the control (shape 1).
 
     Notes
     -----
@@ -44,7 +44,10 @@ class Curve(Term):
 
     control: Value = parameter("E_0", "response", _control, "mean response without the drug")
     span: Value = parameter(
-        r"\Delta", "response", Prior("HalfNormal", sigma=2.5), "distance from the control to the asymptote at high doses"
+        r"\Delta",
+        "response",
+        Prior("HalfNormal", sigma=2.5),
+        "distance from the control to the asymptote at high doses",
     )
     lower_share: Value = parameter(
         "c / E_0", "1", Prior("Beta", alpha=1, beta=3), "lower asymptote as a share of the control"
@@ -64,7 +67,9 @@ class Curve(Term):
         usual = type(self)()
         skipped = {"scale", "direction"}
         options = {name: value for name, value in self.structure().items() if value != getattr(usual, name)}
-        fixed = {name: getattr(self, name) for name in self.parameters() if isinstance(getattr(self, name), int | float)}
+        fixed = {
+            name: getattr(self, name) for name in self.parameters() if isinstance(getattr(self, name), int | float)
+        }
         differs = [f"{name}={value}" for name, value in (options | fixed).items() if name not in skipped]
         return f"{type(self).__name__}({', '.join(differs)})" if differs else type(self).__name__
 

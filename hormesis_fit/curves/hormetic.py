@@ -38,7 +38,10 @@ class BrainCousens(Curve):
     )
     half_effect_dose: Value = half_effect_dose("dose at which half of the span is lost")
     slope_excess: Value = parameter(
-        "b - 1", "1", Prior("LogNormal", mu=0, sigma=1), "slope of the decline beyond one", 
+        "b - 1",
+        "1",
+        Prior("LogNormal", mu=0, sigma=1),
+        "slope of the decline beyond one",
     )
 
     def linear_coefficient(self) -> Value:
@@ -79,7 +82,10 @@ class ProductHill(Curve):
     )
     inhibition_dose: Value = half_effect_dose("dose of half the inhibition", "K_i")
     dose_ratio: Value = parameter(
-        "K_s / K_i", "1", Prior("LogNormal", mu=-2, sigma=1.5), "dose of half the stimulation per dose of half the inhibition"
+        "K_s / K_i",
+        "1",
+        Prior("LogNormal", mu=-2, sigma=1.5),
+        "dose of half the stimulation per dose of half the inhibition",
     )
     stimulation_slope: Value = parameter(
         "n", "1", Prior("LogNormal", mu=math.log(1.5), sigma=0.5), "Hill slope of the stimulation"
@@ -102,7 +108,9 @@ class BellTail(Curve):
     amplitude: Value = parameter(
         "A", "1", Prior("HalfNormal", sigma=0.7), "height of the bell, relative to the control", scale="ratio"
     )
-    amplitude_gain: Value = parameter("A", "response", Prior("HalfNormal", sigma=2), "height of the bell", scale="interval")
+    amplitude_gain: Value = parameter(
+        "A", "response", Prior("HalfNormal", sigma=2), "height of the bell", scale="interval"
+    )
     half_effect_dose: Value = half_effect_dose("dose of half the decline")
     dose_ratio: Value = parameter(
         "M / ED_{50}", "1", Prior("LogNormal", mu=-1.5, sigma=1), "centre of the bell per half-effect dose"

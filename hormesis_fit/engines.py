@@ -1,0 +1,239 @@
+"""The two engines, importance sampling and NUTS: built once per model structure, checked after every run."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats.base import array_stats
+
+from hormesis_fit.curves import Curve
+from hormesis_fit.density import Density
+from hormesis_fit.evidence import bridge_evidence, pareto_k
+from hormesis_fit.importance import Plan, importance_sample
+from hormesis_fit.model import Specification, model_data, model_of
+
+FLAT = 10  # parameters up to which importance sampling was found to work
+CACHE_SIZE = 32  # model structures kept, the least recently used goes first
+MOST_THINNING = 20  # of the transitions of a second NUTS run ...
+MOST_SECONDS = 60.0  # ... and about how long it may take
+
+_cache: OrderedDict[tuple, Machine] = OrderedDict()
+
+
+class Machine:
+    """What is built once for all trials of one model structure."""
+
+    def __init__(self, specification: Specification, trial: xr.Dataset) -> None:
+        self.density = Density(model_of(specification, trial))
+
+    @cached_property
+    def sampler(self) -> Any:
+        """NUTS, compiled on first use."""
+        import nutpie
+
+        return nutpie.compile_pymc_model(self.density.model)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Draws of one curve and their health."""
+
+    chains: np.ndarray  # (chain, draw, dimension), unconstrained
+    engine: str
+    log_evidence: float
+    log_evidence_se: float
+    ess: float
+    pareto_k: float = np.nan
+    max_rhat: float = np.nan
+    divergences: int = 0
+    complaints: tuple[str, ...] = ()
+    stats: Mapping[str, np.ndarray] = field(default_factory=dict)
+    seconds: float = np.nan
+
+    def record(self, curve: Curve, note: str) -> dict[str, object]:
+        """A row of the evidence table."""
+        names = ("log_evidence", "log_evidence_se", "engine", "ess", "pareto_k", "max_rhat", "divergences")
+        return {name: getattr(self, name) for name in names} | {
+            "hormetic": curve.hormetic,
+            "note": note,
+            "sick": bool(self.complaints),
+        }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked of the engines."""
+
+    engine: str
+    draws: int
+    tune: int
+    chains: int
+    seed: int
+
+    def generator(self, label: str) -> np.random.Generator:
+        """Random numbers of one curve, whatever other curves are fitted beside it."""
+        return np.random.default_rng([self.seed, zlib.crc32(label.encode())])
+
+
+def run_curve(
+    trial: xr.Dataset, specification: Specification, settings: Settings, label: str, seconds: dict[str, float]
+) -> tuple[Result, str]:
+    """Draw from the posterior of one curve with the engine asked for, or the one that stays healthy.
+
+    Parameters
+    ----------
+    trial : Dataset
+        dims (observation,).
+    specification : Specification
+        The model.
+    settings : Settings
+        What the user asked of the engines.
+    label : str
+        Name of the curve in the fit: seeds its random numbers.
+    seconds : dict
+        Seconds spent in ``compile`` and ``sample``, added up in place.
+
+    Returns
+    -------
+    tuple
+        The result, and a note on what was done otherwise than asked.
+    """
+    started = time.perf_counter()
+    machine = machine_for(specification, trial)
+    data = model_data(specification, trial)
+    machine.density.set_data(data)
+    rng = settings.generator(label)
+    seconds["compile"] += time.perf_counter() - started
+    if settings.engine == "nuts" or (settings.engine == "auto" and machine.density.dimension > FLAT):
+        result, note = _nuts_first(machine, data, settings, rng, seconds)
+    else:
+        result, note = _importance_first(machine, data, settings, rng, seconds)
+    return result, note
+
+
+def machine_for(specification: Specification, trial: xr.Dataset) -> Machine:
+    """Return the machinery of a model structure, built at most once per process while it is in use."""
+    key = specification.structure
+    if key not in _cache:
+        _cache[key] = Machine(specification, trial)
+        while len(_cache) > CACHE_SIZE:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    return _cache[key]
+
+
+def _importance_first(machine, data, settings, rng, seconds) -> tuple[Result, str]:
+    plan = Plan(final_points=max(Plan.final_points, int(1.5 * settings.draws * settings.chains)))
+    result = _importance(machine, settings, rng, plan, seconds)
+    if not result.complaints:
+        return result, ""
+    larger = replace(plan, prior_points=2 * plan.prior_points, round_points=2 * plan.round_points, rounds_at_target=4)
+    retried = _importance(machine, settings, rng, larger, seconds)
+    if not retried.complaints:
+        return retried, ""
+    if settings.engine == "importance":
+        return retried, f"importance sampling stayed unhealthy: {'; '.join(retried.complaints)}"
+    sampled = _nuts_with_retry(machine, data, settings, rng, seconds)
+    note = f"importance sampling was unhealthy ({'; '.join(retried.complaints)}), so NUTS was used"
+    return sampled, _with_complaints(note, sampled)
+
+
+def _nuts_first(machine, data, settings, rng, seconds) -> tuple[Result, str]:
+    sampled = _nuts_with_retry(machine, data, settings, rng, seconds)
+    if sampled.complaints and machine.density.dimension <= FLAT:
+        served = _importance(machine, settings, rng, Plan(), seconds)
+        if not served.complaints:
+            return served, f"NUTS stayed unhealthy ({'; '.join(sampled.complaints)}), so importance sampling was used"
+    return sampled, _with_complaints("", sampled)
+
+
+def _with_complaints(note: str, result: Result) -> str:
+    return "; ".join(filter(None, [note, *result.complaints]))
+
+
+def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) -> Result:
+    started = time.perf_counter()
+    density = machine.density
+    sample = importance_sample(density, density.prior_draws(plan.prior_points, rng), rng, plan)
+    points = sample.resample(settings.chains * settings.draws, rng)
+    k, ess = pareto_k(sample.log_weights), sample.ess
+    healthy = np.isfinite(sample.log_evidence) and ess >= 400
+    # k-hat alone cries wolf in one of seven fits whose effective sample size is above 10,000.
+    healthy &= k < 0.7 or (ess >= 4000 and sample.weights.max() < 0.01)
+    seconds["sample"] += time.perf_counter() - started
+    return Result(
+        chains=points.reshape(settings.chains, settings.draws, -1),
+        engine="importance",
+        log_evidence=sample.log_evidence,
+        log_evidence_se=sample.log_evidence_se,
+        ess=ess,
+        pareto_k=k,
+        complaints=() if healthy else (f"k-hat {k:.2f}, effective sample size {ess:.0f}",),
+    )
+
+
+def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
+    """NUTS, and once more, longer and more carefully, where it was unhealthy or its draws hang together too much."""
+    result = _nuts(machine, data, settings, rng, seconds, target_accept=0.9)
+    goal = settings.draws * settings.chains / 4
+    if result.complaints or result.ess < goal:
+        needed = int(np.ceil(1.3 * goal / max(result.ess, 1.0)))
+        thinning = min(max(needed, 2), MOST_THINNING, max(int(MOST_SECONDS / result.seconds), 1))
+        safer = replace(settings, tune=2 * settings.tune)
+        result = _nuts(machine, data, safer, rng, seconds, target_accept=0.97, thinning=thinning)
+    return result
+
+
+def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinning: int = 1) -> Result:
+    import nutpie
+
+    started = time.perf_counter()
+    compiled = machine.sampler
+    seconds["compile"] += time.perf_counter() - started
+    started = time.perf_counter()
+    used = {variable.name for variable in compiled.shared_var_keys}
+    trace = nutpie.sample(
+        compiled.with_data(**{name: value for name, value in data.items() if name in used}),
+        draws=settings.draws * thinning,
+        tune=settings.tune,
+        chains=settings.chains,
+        seed=int(rng.integers(2**31)),
+        adaptation="low_rank",
+        target_accept=target_accept,
+        progress_bar=False,
+        save_warmup=False,
+    )
+    duration = time.perf_counter() - started
+    kept = slice(thinning - 1, None, thinning)
+    posterior, stats = (trace[name].dataset.isel(draw=kept) for name in ("posterior", "sample_stats"))
+    density = machine.density
+    flat = density.unconstrain({name: posterior[name].values for name in density.names})
+    unconstrained = flat.reshape(settings.chains, settings.draws, -1)
+    health = _nuts_health(unconstrained, int(stats["diverging"].sum()))
+    log_evidence, error = bridge_evidence(density, unconstrained, rng)
+    seconds["sample"] += time.perf_counter() - started
+    kept_stats = {name: stats[name].values for name in ("diverging", "energy")}
+    return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, seconds=duration, **health)
+
+
+def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:
+    columns = [chains[:, :, index] for index in range(chains.shape[2])]
+    rhat = max(float(array_stats.rhat(column)) for column in columns)
+    ess = min(float(array_stats.ess(column)) for column in columns)
+    wanted = min(400, chains.shape[0] * chains.shape[1] // 4)
+    complaints = []
+    if not rhat < 1.01:
+        complaints.append(f"R-hat {rhat:.3f}")
+    if not ess >= wanted:
+        complaints.append(f"effective sample size {ess:.0f}")
+    if divergences > 0.005 * chains.shape[0] * chains.shape[1]:
+        complaints.append(f"{divergences} divergent transitions")
+    return {"ess": ess, "max_rhat": rhat, "divergences": divergences, "complaints": tuple(complaints)}

@@ -1,0 +1,149 @@
+"""The curves of a fit at their posterior draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from hormesis_fit.curves import CURVES, Curve
+
+REACH = 3.0  # a window is looked for up to this factor beyond the tested doses
+
+
+@dataclass(frozen=True)
+class Member:
+    """One curve of a fit, with its draws in one row and its weight."""
+
+    label: str
+    curve: Curve  # parameters of shape (sample, 1), to broadcast against doses
+    draws: xr.Dataset  # dims (sample,)
+    shape: tuple[int, int]  # chains, draws
+    weight: float
+
+    @property
+    def size(self) -> int:
+        """Number of draws."""
+        return self.draws.sizes["sample"]
+
+    def gain(self, dose: np.ndarray) -> np.ndarray:
+        """Return benefit over the control at doses of shape (sample,) or (dose,) as a row, shape (sample, ...)."""
+        return self.curve.sign * (self.curve(dose) - self.curve.control)
+
+    def take(self, which: np.ndarray) -> Member:
+        """Return the member at some of its draws."""
+        return _member(self.label, self.draws.isel(sample=which), self.shape, self.weight)
+
+
+def find_class(name: str) -> type[Curve]:
+    """Return a curve class by its name, also one that was defined outside the package."""
+    known = CURVES | {curve.__name__: curve for curve in Curve.__subclasses__()}
+    if name not in known:
+        raise ValueError(
+            f"The fit holds a curve {name!r} that is not known here; import the module that defines it first."
+        )
+    return known[name]
+
+
+def members(fit: xr.DataTree) -> list[Member]:
+    """Return the curves of a fit with their draws and weights; those that failed are left out."""
+    if not isinstance(fit, xr.DataTree) or not ("models" in fit or "posterior" in fit):
+        raise TypeError(f"Expected the DataTree that fit() returns, got {type(fit).__name__} without a posterior.")
+    trees = dict(fit["models"].children) if "models" in fit else {str(fit["evidence"]["model"].values[0]): fit}
+    found = []
+    for label, tree in trees.items():
+        posterior = tree["posterior"].to_dataset()
+        weight = float(fit["evidence"]["weight"].sel(model=label))
+        shape = (posterior.sizes["chain"], posterior.sizes["draw"])
+        flat = posterior.stack(sample=("chain", "draw"), create_index=False).reset_coords(drop=True)
+        found.append(_member(label, flat, shape, weight))
+    return found
+
+
+def _member(label: str, draws: xr.Dataset, shape: tuple[int, int], weight: float) -> Member:
+    template = find_class(draws.attrs["curve"]).from_draws(draws)
+    values = {name: draws[name].values[:, None] for name in template.parameters() if name in draws}
+    return Member(label, template.with_values(values), draws, shape, weight)
+
+
+def trial_of(fit: xr.DataTree) -> xr.Dataset:
+    """Return the trial that was fitted, dims (observation,)."""
+    constant = fit["constant_data"].to_dataset()
+    return constant.assign(response=fit["observed_data"]["response"]).assign_attrs(constant.attrs)
+
+
+def domain(trial: xr.Dataset) -> tuple[float, float]:
+    """Return the doses between which a window is looked for [dose]: three times beyond the tested ones."""
+    doses = trial["dose"].values
+    return float(doses[doses > 0].min() / REACH), float(doses.max() * REACH)
+
+
+def dose_grid(fit: xr.DataTree, size: int = 181) -> xr.DataArray:
+    """Return log-spaced doses over the domain, the tested ones among them, dims (dose,) [dose]."""
+    trial = trial_of(fit)
+    low, high = domain(trial)
+    tested = np.unique(trial["dose"].values)
+    grid = np.union1d(np.geomspace(low, high, size), tested[tested > 0])
+    return xr.DataArray(grid, dims="dose", coords={"dose": grid}, attrs=described("dose", trial, "Dose."))
+
+
+def given_doses(doses: Sequence[float], trial: xr.Dataset) -> xr.DataArray:
+    """Return doses that a user gave, checked and ascending, dims (dose,) [dose]."""
+    grid = np.unique(np.asarray(doses, dtype=float))
+    if grid.size == 0 or not np.all(np.isfinite(grid)) or grid.min() < 0:
+        raise ValueError(f"doses must be finite numbers of at least 0, got {list(doses)!r}.")
+    return xr.DataArray(grid, dims="dose", coords={"dose": grid}, attrs=described("dose", trial, "Dose."))
+
+
+def described(unit: str, trial: xr.Dataset, definition: str) -> dict[str, str]:
+    """Return the attrs of a result: its unit in the words of the trial, and its definition."""
+    units = str(trial[unit].attrs.get("units", "")) if unit in trial else unit
+    return {"units": units, "long_name": "", "definition": definition}
+
+
+def mixture(group: Sequence[Member], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which curve every draw of the mixture comes from, and which of its draws it is."""
+    size = group[0].shape[0] * group[0].shape[1]
+    rng = np.random.default_rng([seed, 2])
+    if len(group) == 1:
+        return np.zeros(size, dtype=int), np.arange(size)
+    edges = np.cumsum([member.weight for member in group])
+    which = np.searchsorted(edges / edges[-1], (np.arange(size) + 0.5) / size)
+    picks = np.concatenate([rng.permutation(group[k].size)[: np.sum(which == k)] for k in range(len(group))])
+    order = rng.permutation(size)
+    return which[order], picks[order]
+
+
+def predict(fit: xr.DataTree, *, doses: Sequence[float] | None = None) -> xr.DataArray:
+    """Return posterior draws of the mean response over dose.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it; for an average the draws are those of `window`.
+    doses : sequence of float, optional
+        Doses >= 0 [dose]; by default a grid over the tested range and beyond.
+
+    Returns
+    -------
+    DataArray
+        Mean response, dims (chain, draw, dose) [response].
+    """
+    trial, group = trial_of(fit), members(fit)
+    grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
+    which, picks = mixture(group, int(fit.attrs["seed"]))
+    chains, draws = group[0].shape
+    values = np.empty((len(which), grid.size))
+    for k, member in enumerate(group):
+        rows = which == k
+        if rows.any():
+            values[rows] = member.take(picks[rows]).curve(grid.values[None, :])
+    return xr.DataArray(
+        values.reshape(chains, draws, -1),
+        dims=("chain", "draw", "dose"),
+        coords={"chain": np.arange(chains), "draw": np.arange(draws), "dose": grid},
+        name="mean_response",
+        attrs=described("response", trial, "Mean response at a dose.") | {"long_name": "mean response"},
+    )

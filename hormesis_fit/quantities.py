@@ -1,0 +1,153 @@
+"""Peak, edges and zero-equivalent dose of every draw, by root finding on the log-dose axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.optimize.elementwise import find_minimum, find_root
+
+from hormesis_fit.posterior import Member, domain
+
+QUANTITIES = {
+    "peak_dose": ("dose", "Dose of the highest mean benefit."),
+    "peak_response": ("response", "Mean response at the peak dose."),
+    "peak_stimulation": ("1", "Benefit at the peak dose, relative to the control response."),
+    "zero_equivalent_dose": ("dose", "Dose beyond the peak at which the mean response is back at the control."),
+    "half_effect_dose": ("dose", "Dose at which half of the span to the asymptote is gone (a rise: is reached)."),
+    "window_lower": ("dose", "Lowest dose with the benefit asked for."),
+    "window_upper": ("dose", "Highest dose with the benefit asked for; infinite where it never falls back."),
+}
+
+
+def solve(member: Member, threshold: np.ndarray, trial: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return the quantities of every draw, each of shape (sample,)."""
+    grid = _search_grid(trial)
+    gains = member.gain(np.exp(grid)[None, :])
+    gains = np.broadcast_to(gains, (member.size, len(grid)))
+    top = np.argmax(gains, axis=1)
+    peak, inner = _peaks(member, grid, top)
+    height = np.where(inner, _at(member, peak), np.nan)
+    crossing = _Crossings(member, grid, gains, np.where(inner, peak, grid[top]), top)
+    lower, upper = crossing.window(threshold)
+    low, high = domain(trial)
+    exists = (lower <= high) & (upper >= low)
+    control = member.curve.control[:, 0]
+    positive = inner & (height > 0)
+    return {
+        "peak_dose": np.where(positive, np.exp(peak), np.nan),
+        "peak_response": np.where(positive, control + member.curve.sign * height, np.nan),
+        "peak_stimulation": np.where(positive, height / np.abs(control), np.nan),
+        "zero_equivalent_dose": np.where(positive, crossing.descent(np.zeros(member.size)), np.nan),
+        "half_effect_dose": _half_effect(member, crossing),
+        "window_lower": np.where(exists, lower, np.nan),
+        "window_upper": np.where(exists, upper, np.nan),
+        "exists": exists,
+    }
+
+
+def _search_grid(trial: xr.Dataset) -> np.ndarray:
+    """Log doses, dense where a peak can be told from the data and coarse far out."""
+    low, high = np.log(domain(trial))
+    inside = np.linspace(low - 2, high + 1, max(64, int((high - low + 3) / 0.14)))
+    return np.concatenate([np.linspace(low - 30, low - 2, 29)[:-1], inside, np.linspace(high + 1, high + 20, 20)[1:]])
+
+
+def _at(member: Member, log_dose: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(member.gain(np.exp(log_dose)[:, None]), (member.size, 1))[:, 0]
+
+
+def _peaks(member: Member, grid: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log doses of the highest gain, and whether it lies inside the search grid."""
+    inner = (top > 0) & (top < len(grid) - 1)
+    peak = grid[top].astype(float)
+    chosen = np.flatnonzero(inner)
+    if chosen.size:
+        part = member.take(chosen)
+        bracket = tuple(grid[top[chosen] + shift] for shift in (-1, 0, 1))
+        index = np.arange(chosen.size, dtype=float)
+        found = find_minimum(_negative_gain(part), bracket, args=(index,), tolerances={"xatol": 1e-7, "xrtol": 1e-9})
+        # A plateau within rounding has no bracketed minimum: its middle grid point is as good as any.
+        peak[chosen] = np.where(np.isfinite(found.x), found.x, bracket[1])
+    return peak, inner
+
+
+def _negative_gain(part: Member) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda log_dose, index: -_subset_gain(part, log_dose, index)
+
+
+def _subset_gain(part: Member, log_dose: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Gain of some draws, each at a dose of its own: SciPy's solvers drop the draws that have converged."""
+    rows = index.astype(int)
+    values = {name: value[rows, 0] for name, value in _arrays(part).items()}
+    curve = part.curve.with_values(values)
+    return curve.sign * (curve(np.exp(log_dose)) - curve.control) + 0 * log_dose
+
+
+def _arrays(part: Member) -> dict[str, np.ndarray]:
+    curve = part.curve
+    return {name: getattr(curve, name) for name in curve.parameters() if isinstance(getattr(curve, name), np.ndarray)}
+
+
+@dataclass(frozen=True)
+class _Crossings:
+    """Doses at which the gain of every draw crosses a level, on either side of its peak."""
+
+    member: Member
+    grid: np.ndarray
+    gains: np.ndarray  # (sample, grid)
+    peak: np.ndarray  # log dose
+    top: np.ndarray  # its index on the grid
+
+    def window(self, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper edge; (inf, -inf), an empty interval, where the threshold is not reached."""
+        reached = np.maximum(_at(self.member, self.peak), self.gains.max(axis=1)) >= threshold
+        lower, upper = self.ascent(threshold), self.descent(threshold)
+        return np.where(reached, lower, np.inf), np.where(reached, upper, -np.inf)
+
+    def ascent(self, level: np.ndarray) -> np.ndarray:
+        """Return the dose left of the peak that reaches a level; 0 where every dose down to 0 does."""
+        below = (self.gains < level[:, None]) & (np.arange(len(self.grid)) <= self.top[:, None])
+        last = len(self.grid) - 1 - np.argmax(below[:, ::-1], axis=1)
+        there = below.any(axis=1)
+        right = np.where(last >= self.top, self.peak, self.grid[np.minimum(last + 1, len(self.grid) - 1)])
+        root = self._root(self.grid[last], np.minimum(right, self.peak), level, there)
+        return np.where(there, np.exp(root), 0.0)
+
+    def descent(self, level: np.ndarray) -> np.ndarray:
+        """Return the dose right of the peak where the gain falls to a level; inf where it never does."""
+        below = (self.gains < level[:, None]) & (np.arange(len(self.grid)) >= self.top[:, None])
+        first = np.argmax(below, axis=1)
+        there = below.any(axis=1)
+        left = np.where(first <= self.top, self.peak, self.grid[np.maximum(first - 1, 0)])
+        root = self._root(np.maximum(left, self.peak), self.grid[first], level, there)
+        return np.where(there, np.exp(root), np.inf)
+
+    def _root(self, left: np.ndarray, right: np.ndarray, level: np.ndarray, there: np.ndarray) -> np.ndarray:
+        result = np.full(len(left), np.nan)
+        chosen = np.flatnonzero(there)
+        if chosen.size:
+            part, wanted = self.member.take(chosen), level[chosen]
+            ends = np.minimum(left[chosen], right[chosen]), np.maximum(left[chosen], right[chosen])
+            index = np.arange(chosen.size, dtype=float)
+
+            def miss(log_dose: np.ndarray, which: np.ndarray) -> np.ndarray:
+                return _subset_gain(part, log_dose, which) - wanted[which.astype(int)]
+
+            found = find_root(miss, ends, args=(index,), tolerances={"xatol": 1e-9, "xrtol": 1e-12})
+            # The peak itself may sit on the level within rounding: then it is the edge.
+            result[chosen] = np.where(np.isfinite(found.x), found.x, self.peak[chosen])
+        return result
+
+
+def _half_effect(member: Member, crossing: _Crossings) -> np.ndarray:
+    """Dose of half the span beyond the peak (of half the rise, for a rising curve), shape (sample,)."""
+    if member.curve.trend == "returning":
+        return np.full(member.size, np.nan)
+    half = np.broadcast_to(np.asarray(member.curve.reach), (member.size, 1))[:, 0] / 2
+    if member.curve.trend == "rising":
+        return crossing.ascent(half)
+    dose = crossing.descent(-half)
+    return np.where(np.isfinite(dose), dose, np.nan)
