@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from hormesis_fit.tables import hint, listing, quote
 from hormesis_fit.trial import read_trial
+from hormesis_fit.wording import quote, unknown
 
 ARGUMENTS = ("dose", "response", "dose_unit", "response_unit", "direction")
 
@@ -75,7 +75,7 @@ def load_dataset(name: str, **arguments: Any) -> xr.Dataset:
         raise TypeError(f"Expected the name of a dataset as text, got {quote(name)}: see list_datasets().")
     folder, index = _index()
     if name not in index:
-        raise ValueError(f"There is no dataset {quote(name)}{hint(name, index)}: choose one of {listing(index)}.")
+        raise ValueError(unknown("dataset", name, index))
     about = index[name]
     trial = read_trial(folder / about["file"], **({key: about[key] for key in ARGUMENTS} | arguments))
     provenance = {key: about[key] for key in ("title", "licence")}

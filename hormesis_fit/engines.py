@@ -131,7 +131,7 @@ def machine_for(specification: Specification, trial: xr.Dataset) -> Machine:
 
 
 def _importance_first(machine, data, settings, rng, seconds) -> tuple[Result, str]:
-    plan = Plan(final_points=max(Plan.final_points, int(1.5 * settings.draws * settings.chains)))
+    plan = Plan(final_points=max(Plan.final_points, 2 * settings.draws * settings.chains))
     result = _importance(machine, settings, rng, plan, seconds)
     if not result.complaints:
         return result, ""

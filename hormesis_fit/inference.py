@@ -19,7 +19,7 @@ from hormesis_fit.evidence import evidence_table
 from hormesis_fit.model import CurveLike, Specification, scales, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
-from hormesis_fit.trial import nearest
+from hormesis_fit.wording import unknown
 
 ENGINES = ("auto", "importance", "nuts")
 
@@ -89,7 +89,7 @@ def fit(
 
 def _settings(engine: str, draws: int, tune: int, chains: int, seed: int | None) -> Settings:
     if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}.{nearest(str(engine), ENGINES)}")
+        raise ValueError(unknown("engine", engine, ENGINES))
     for name, value, lowest in (("draws", draws, 100), ("tune", tune, 100), ("chains", chains, 1)):
         if not isinstance(value, int | np.integer) or value < lowest:
             raise ValueError(f"{name} must be a whole number of at least {lowest}, got {value!r}.")
@@ -115,10 +115,7 @@ def _specifications(
     known = {name for specification in found.values() for name in specification.priors}
     for name in priors or {}:
         if name not in known:
-            raise ValueError(
-                f"There is no parameter named {name!r} to give a prior to.{nearest(name, known)} "
-                f"The parameters are {', '.join(sorted(known))}."
-            )
+            raise ValueError(unknown("parameter", name, sorted(known)))
     return found
 
 

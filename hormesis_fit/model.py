@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from pymc.distributions.transforms import Transform
 from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.families import FAMILIES, Family
 from hormesis_fit.parameter import Parameter, Prior
-from hormesis_fit.trial import nearest
+from hormesis_fit.wording import unknown
 
 type CurveLike = str | type[Curve] | Curve
 
@@ -83,8 +84,7 @@ def find_curve(curve: CurveLike, trial: xr.Dataset) -> Curve:
     """
     if isinstance(curve, str):
         if curve not in CURVES:
-            hint = nearest(curve, CURVES) or f" Known are {', '.join(CURVES)}."
-            raise ValueError(f"There is no curve named {curve!r}.{hint}")
+            raise ValueError(unknown("curve", curve, CURVES))
         curve = CURVES[curve]
     if isinstance(curve, type) and issubclass(curve, Curve):
         curve = curve()
@@ -96,8 +96,7 @@ def find_curve(curve: CurveLike, trial: xr.Dataset) -> Curve:
 def find_family(family: str) -> Family:
     """Return an observation model by its name."""
     if family not in FAMILIES:
-        hint = nearest(str(family), FAMILIES) or f" Known are {', '.join(FAMILIES)}."
-        raise ValueError(f"There is no family named {family!r}.{hint}")
+        raise ValueError(unknown("family", family, FAMILIES))
     return FAMILIES[family]
 
 
@@ -148,9 +147,21 @@ def specify(
     }
     given = {name: prior for name, prior in (priors or {}).items() if name in defaults}
     for name, prior in given.items():
-        if not isinstance(prior, Prior):
-            raise TypeError(f'The prior of {name} must be written like Prior("HalfNormal", sigma=0.5), got {prior!r}.')
+        _check_prior(name, prior)
     return Specification(template, family, defaults | given)
+
+
+def _check_prior(name: str, prior: object) -> None:
+    if not isinstance(prior, Prior):
+        raise TypeError(f'The prior of {name} must be written like Prior("HalfNormal", sigma=0.5), got {prior!r}.')
+    distribution = getattr(pm, prior.distribution, None)
+    if not (isinstance(distribution, type) and issubclass(distribution, pm.Continuous)):
+        raise ValueError(f"The prior of {name} must be a continuous PyMC distribution, got {prior.distribution!r}.")
+    known = [word for word in inspect.signature(distribution.dist).parameters if word not in ("args", "kwargs")]
+    for argument in prior.arguments:
+        if argument not in known:
+            problem = unknown(f"argument of {prior.distribution}", argument, known)
+            raise ValueError(f"The prior of {name} cannot be read: {problem[0].lower()}{problem[1:]}")
 
 
 def build_model(
@@ -212,9 +223,6 @@ def model_data(specification: Specification, trial: xr.Dataset) -> dict[str, np.
 
 
 def _free_variable(model: pm.Model, name: str, prior: Prior) -> pt.TensorVariable:
-    distribution = getattr(pm, prior.distribution, None)
-    if not (isinstance(distribution, type) and hasattr(distribution, "dist")):
-        raise ValueError(f"The prior of {name} names no PyMC distribution: {prior.distribution!r}.")
     arguments = {argument: model[f"{name}_{argument}"] for argument in prior.arguments}
     transform = {"default_transform": NormalScore()} if prior.distribution == "HalfNormal" else {}
-    return distribution(name, **arguments, **transform)
+    return getattr(pm, prior.distribution)(name, **arguments, **transform)

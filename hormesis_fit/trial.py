@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.tables import Table, closest, hint, is_blank, is_numeric, listing, parse_numbers, quote, read_table
+from hormesis_fit.tables import Table, is_blank, is_numeric, parse_numbers, read_table
+from hormesis_fit.wording import closest, hint, listing, quote
 
 __all__ = ["nearest", "read_trial", "simulate_trial"]
 

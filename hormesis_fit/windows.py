@@ -20,8 +20,8 @@ from hormesis_fit.posterior import (
     trial_of,
 )
 from hormesis_fit.quantities import QUANTITIES, solve
-from hormesis_fit.trial import nearest
 from hormesis_fit.utility import CAP, Utility
+from hormesis_fit.wording import unknown
 
 BENEFIT_SCALES = ("relative", "difference", "sd", "level")
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -58,8 +58,8 @@ def window(
         Over (chain, draw): ``peak_dose``, ``window_lower``, ``window_upper``, ``zero_equivalent_dose``,
         ``half_effect_dose`` [dose], ``peak_response`` [response], ``peak_stimulation`` [1], ``exists`` (bool); for an
         average they are draws of the mixture, with ``model``. Over (dose): ``probability`` that the dose has the
-        benefit, and its ``expected_utility`` and ``regret``. Scalars: ``prob_exists``, ``max_probability``, ``best_dose``,
-        ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over (window_level,
+        benefit, and its ``expected_utility`` and ``regret``. Scalars: ``prob_exists``, ``max_probability``,
+        ``best_dose``, ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over (window_level,
         piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space between them), and what was asked for.
 
     Raises
@@ -118,10 +118,7 @@ def window(
 
 def _check(benefit: float, benefit_scale: str, level: float) -> None:
     if benefit_scale not in BENEFIT_SCALES:
-        raise ValueError(
-            f"benefit_scale must be one of {', '.join(BENEFIT_SCALES)}, got {benefit_scale!r}."
-            f"{nearest(str(benefit_scale), BENEFIT_SCALES)}"
-        )
+        raise ValueError(unknown("benefit scale", benefit_scale, BENEFIT_SCALES))
     if isinstance(benefit, bool) or not isinstance(benefit, int | float | np.number) or not np.isfinite(benefit):
         raise ValueError(f"benefit must be a number such as 0.10, got {benefit!r}.")
     if benefit_scale != "level" and benefit <= 0:

@@ -118,7 +118,7 @@ def test_arguments_of_read_trial_replace_those_of_the_table():
 
 def test_an_unknown_name_gets_a_suggestion():
     with pytest.raises(
-        ValueError, match=r'no dataset "Letuce" \(did you mean "lettuce"\?\): choose one of "lettuce", '
+        ValueError, match=r'no dataset named "Letuce" \(did you mean "lettuce"\?\): choose one of "lettuce", '
     ):
         load_dataset("Letuce")
     with pytest.raises(TypeError, match="Expected the name of a dataset as text"):

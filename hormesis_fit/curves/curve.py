@@ -18,7 +18,8 @@ class Curve(Term):
 
     A curve is written as its `shape`: the response relative to the control, 1 at dose 0, above 1 for a benefit.
     From it the curve itself is :math:`\mu(d) = E_0 + \sigma\,\Delta\,(\mathrm{shape}(d) - 1)`, where :math:`\sigma` is
-    the direction of benefit (+1 up, -1 down) and :math:`\Delta` the span from the control to the asymptote at high doses.
+    the direction of benefit (+1 up, -1 down) and :math:`\Delta` the span from the control to the asymptote at high
+    doses.
 
     Attributes
     ----------

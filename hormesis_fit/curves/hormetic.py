@@ -44,8 +44,8 @@ class BrainCousens(Curve):
         "slope of the decline beyond one",
     )
 
-    def linear_coefficient(self) -> Value:
-        """Return psi, the initial stimulation per half-effect dose [1]."""
+    def log_coefficient(self) -> Value:
+        """Return the log of psi, the initial stimulation per half-effect dose [1]."""
         s, excess = self.relative(self.peak_stimulation, self.peak_gain), self.slope_excess
         slope = 1 + excess
         log_peak = np.log1p(s)
@@ -55,16 +55,19 @@ class BrainCousens(Curve):
         start = (small + large + abs(small - large)) / 2
 
         def step(p: Value) -> Value:
-            w = 2 * np.exp(p)
-            gain = w / (1 + w)
-            return (np.log1p(w) + target - gain * p) / (slope - gain)
+            q = p + math.log(2)
+            softplus = (q + abs(q)) / 2 + np.log1p(np.exp(-abs(q)))
+            share = (1 + np.tanh(q / 2)) / 2
+            return (softplus + target - share * p) / (slope - share)
 
-        return np.exp(root(start, step, steps=6))
+        return root(start, step, steps=6)
 
     def shape(self, dose: Value) -> Value:
-        psi, slope = self.linear_coefficient(), 1 + self.slope_excess
+        p, slope = self.log_coefficient(), 1 + self.slope_excess
         ratio = dose / self.half_effect_dose
-        return (1 + psi * ratio) / (1 + (1 + 2 * psi) * ratio**slope)
+        # psi is linear / constant: it overflows for slopes near one, these two cannot.
+        constant, linear = np.exp(-(p + abs(p)) / 2), np.exp((p - abs(p)) / 2)
+        return (constant + linear * ratio) / (constant + (constant + 2 * linear) * ratio**slope)
 
 
 class ProductHill(Curve):
