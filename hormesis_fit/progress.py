@@ -22,7 +22,9 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
-    bar = Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    watched = console.is_terminal or console.is_jupyter
+    bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not watched)
     task = bar.add_task("", total=total)
     started = [False]
 

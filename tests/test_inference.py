@@ -33,7 +33,7 @@ def log_evidence(fit, curve):
 
 @pytest.mark.parametrize("engine", ["importance", pytest.param("nuts", marks=pytest.mark.slow)])
 def test_lettuce_has_the_reference_quantiles(engine):
-    fit = fitted(curve="BrainCousens", engine=engine)
+    fit = fitted(curve="BrainCousens", engine=engine, draws=5000)  # 4,000 draws alone blur the outer quantiles by 8 %
     assert fit["evidence"]["engine"].item() == engine
     found = fit["posterior"].to_dataset()
     found = found.assign(slope=1 + found["slope_excess"]).merge(hf.window(fit), join="outer", compat="override")

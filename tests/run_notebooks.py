@@ -1,0 +1,27 @@
+"""Run every notebook from top to bottom; with --write, store it with its outputs."""
+
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+
+
+def main() -> None:
+    """Run the notebooks and report how long each took."""
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        started = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
+        if "--write" in sys.argv[1:]:
+            for cell in notebook.cells:
+                cell.metadata = {}
+            nbformat.write(notebook, path)
+        print(f"{path.name}: {len(notebook.cells)} cells, {time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
