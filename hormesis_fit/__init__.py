@@ -13,10 +13,21 @@ _WHERE = {
     "fit": "inference",
     "list_datasets": "datasets",
     "load_dataset": "datasets",
+    "plot_exceedance": "dose_figures",
+    "plot_predictive": "figures",
+    "plot_quantities": "figures",
+    "plot_weights": "figures",
+    "plot_window": "dose_figures",
     "predict": "posterior",
+    "prior_sensitivity": "sensitivity",
     "read_trial": "trial",
-    "simulate_trial": "trial",
+    "save_figures": "figures",
+    "sentence": "summary",
+    "simulate_trial": "simulation",
+    "summary_table": "summary",
     "window": "windows",
+    "window_record": "summary",
+    "write_report": "report",
 }
 __all__ = [*_WHERE]
 __version__ = "0.1.0"

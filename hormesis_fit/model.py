@@ -14,6 +14,7 @@ import xarray as xr
 from pymc.distributions.transforms import Transform
 
 from hormesis_fit.curves import CURVES, Curve
+from hormesis_fit.density import INTERPRETED
 from hormesis_fit.families import FAMILIES, Family
 from hormesis_fit.parameter import Parameter, Prior
 from hormesis_fit.wording import unknown
@@ -62,7 +63,7 @@ class Specification:
     @property
     def structure(self) -> tuple:
         """Key that two models share when they differ in numbers only."""
-        kinds = tuple((name, prior.distribution, tuple(prior.arguments)) for name, prior in self.priors.items())
+        kinds = tuple((name, prior.distribution, tuple(sorted(prior.arguments))) for name, prior in self.priors.items())
         fixed = tuple((name, getattr(self.curve, name)) for name in self.curve.parameters() if name not in self.priors)
         return (type(self.curve), tuple(self.curve.structure().items()), fixed, self.family, kinds)
 
@@ -162,6 +163,11 @@ def _check_prior(name: str, prior: object) -> None:
         if argument not in known:
             problem = unknown(f"argument of {prior.distribution}", argument, known)
             raise ValueError(f"The prior of {name} cannot be read: {problem[0].lower()}{problem[1:]}")
+    try:
+        pm.draw(distribution.dist(**prior.arguments), random_seed=1, mode=INTERPRETED)
+    except Exception as error:  # noqa: BLE001  whatever PyMC and NumPy raise on numbers that make no sense
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"The prior {prior!r} of {name} cannot be used ({reason}): correct its arguments.") from None
 
 
 def build_model(

@@ -6,9 +6,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from numbers import Real
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
-
-import numpy as np
 
 type Value = Any  # a number, an array, a DataArray of draws, a PyTensor variable, or a Prior still to be drawn
 
@@ -42,12 +42,13 @@ class Prior:
         if not isinstance(distribution, str):
             raise TypeError(f"A prior needs the name of a PyMC distribution as text, got {distribution!r}.")
         for name, value in arguments.items():
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(
                     f"The argument {name} of a {distribution} prior must be a finite number, got {value!r}."
                 )
         object.__setattr__(self, "distribution", distribution)
-        object.__setattr__(self, "arguments", {name: float(value) for name, value in arguments.items()})
+        numbers = {name: float(value) for name, value in arguments.items()}
+        object.__setattr__(self, "arguments", MappingProxyType(numbers))
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("A Prior cannot be changed; write a new one.")
@@ -60,7 +61,10 @@ class Prior:
         return isinstance(other, Prior) and (self.distribution, self.arguments) == (other.distribution, other.arguments)
 
     def __hash__(self) -> int:
-        return hash((self.distribution, tuple(self.arguments.items())))
+        return hash((self.distribution, frozenset(self.arguments.items())))
+
+    def __reduce__(self) -> tuple:
+        return _prior_of, (self.distribution, dict(self.arguments))
 
     def __str__(self) -> str:
         """As in a methods section: ``LogNormal(1.73, 2.87)``."""
@@ -88,6 +92,10 @@ class Prior:
         factor = unit_factor(unit, scales)
         shift = scales["control"] if unit == "response" else 0.0
         return Prior(self.distribution, **{name: _scaled(name, value, factor, shift) for name, value in given.items()})
+
+
+def _prior_of(distribution: str, arguments: Mapping[str, float]) -> Prior:
+    return Prior(distribution, **arguments)
 
 
 def _scaled(name: str, value: float, factor: float, shift: float) -> float:

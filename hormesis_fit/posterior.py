@@ -30,7 +30,9 @@ class Member:
 
     def gain(self, dose: np.ndarray) -> np.ndarray:
         """Return benefit over the control at doses of shape (sample,) or (dose,) as a row, shape (sample, ...)."""
-        return self.curve.sign * (self.curve(dose) - self.curve.control)
+        # Far beyond any dose that matters a power may overflow: an infinite denominator is the right answer there.
+        with np.errstate(over="ignore"):
+            return self.curve.sign * (self.curve(dose) - self.curve.control)
 
     def take(self, which: np.ndarray) -> Member:
         """Return the member at some of its draws."""

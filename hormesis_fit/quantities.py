@@ -35,12 +35,14 @@ def solve(member: Member, threshold: np.ndarray, trial: xr.Dataset) -> dict[str,
     low, high = domain(trial)
     exists = (lower <= high) & (upper >= low)
     control = member.curve.control[:, 0]
-    positive = inner & (height > 0)
+    # A plateau that is reached within rounding is no peak: the gain has to fall again.
+    positive = inner & (height > 0) & (gains[:, -1] < height - 1e-9 * np.abs(height))
+    zero = crossing.descent(np.zeros(member.size))
     return {
         "peak_dose": np.where(positive, np.exp(peak), np.nan),
         "peak_response": np.where(positive, control + member.curve.sign * height, np.nan),
         "peak_stimulation": np.where(positive, height / np.abs(control), np.nan),
-        "zero_equivalent_dose": np.where(positive, crossing.descent(np.zeros(member.size)), np.nan),
+        "zero_equivalent_dose": np.where(positive & np.isfinite(zero), zero, np.nan),
         "half_effect_dose": _half_effect(member, crossing),
         "window_lower": np.where(exists, lower, np.nan),
         "window_upper": np.where(exists, upper, np.nan),
@@ -83,7 +85,8 @@ def _subset_gain(part: Member, log_dose: np.ndarray, index: np.ndarray) -> np.nd
     rows = index.astype(int)
     values = {name: value[rows, 0] for name, value in _arrays(part).items()}
     curve = part.curve.with_values(values)
-    return curve.sign * (curve(np.exp(log_dose)) - curve.control) + 0 * log_dose
+    with np.errstate(over="ignore"):
+        return curve.sign * (curve(np.exp(log_dose)) - curve.control) + 0 * log_dose
 
 
 def _arrays(part: Member) -> dict[str, np.ndarray]:

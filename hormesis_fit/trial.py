@@ -1,7 +1,6 @@
 """Trials: a table of doses and responses, checked once, as an xarray Dataset over `observation`."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -9,9 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hormesis_fit.tables import Table, is_blank, is_numeric, parse_numbers, read_table
-from hormesis_fit.wording import closest, hint, listing, quote
-
-__all__ = ["nearest", "read_trial", "simulate_trial"]
+from hormesis_fit.wording import hint, listing, quote
 
 # The unit is a keyword of read_trial, or the unit itself.
 ROLES = {
@@ -39,30 +36,6 @@ LARGEST = 1e100
 DECADES = 15
 FEWEST_ROWS = 4
 FEWEST_DOSES = 3
-
-
-def nearest(word: object, choices: Iterable[str]) -> str:
-    """Suggest the choice nearest to a misspelt word.
-
-    Parameters
-    ----------
-    word : object
-        What came.
-    choices : iterable of str
-        What was expected.
-
-    Returns
-    -------
-    str
-        A question with a leading space, or an empty string when nothing is near.
-
-    Examples
-    --------
-    >>> nearest("Dosis", ["dose", "weight"]), nearest("x", ["dose", "weight"])
-    (' Did you mean "dose"?', '')
-    """
-    found = closest(word, choices)
-    return f" Did you mean {quote(found)}?" if found else ""
 
 
 def read_trial(
@@ -144,8 +117,8 @@ def read_trial(
     """
     units = {"dose_unit": dose_unit, "response_unit": response_unit, "time_unit": time_unit}
     _check_words({"direction": direction, "missing": missing} | ({} if scale is None else {"scale": scale}), units)
-    _check_number("standard_dose", standard_dose, above=0.0)
-    _check_number("control", control)
+    check_number("standard_dose", standard_dose, above=0.0)
+    check_number("control", control)
     numbers = {"dose": dose, "response": response, "time": time, "sd": sd, "se": se, "n": n, "successes": successes}
     numbers |= {"lower": lower, "upper": upper, "weight": weight}
     table = read_table(source, sheet=sheet)
@@ -157,85 +130,6 @@ def read_trial(
     trial = _dataset(values, rows, names, units)
     trial.attrs = {"name": table.name, "direction": direction, "scale": scale, "notes": notes}
     return _with_known(trial, dropped=dropped, control=control, standard_dose=standard_dose)
-
-
-def simulate_trial(
-    curve: Callable[[float], float],
-    *,
-    doses: Sequence[float],
-    replicates: int = 3,
-    sd: float | None = None,
-    cv: float | None = None,
-    random_seed: int | None = None,
-    dose_unit: str = "",
-    response_unit: str = "",
-    direction: Literal["up", "down"] | None = None,
-    scale: Literal["ratio", "interval"] | None = None,
-) -> xr.Dataset:
-    """Simulate a trial whose truth is known.
-
-    Parameters
-    ----------
-    curve : callable
-        Mean response [response] at a dose [dose]: a curve of this package with numbers as parameters, or a function.
-    doses : sequence of float
-        Doses to test [dose].
-    replicates : int
-        Rows at each dose.
-    sd : float, optional
-        Standard deviation of the Gaussian error [response].
-    cv : float, optional
-        The same as a share of the control mean [1]; give either `sd` or `cv`.
-    random_seed : int, optional
-        Seed; drawn and recorded when not given.
-    dose_unit, response_unit : str
-        Units.
-    direction, scale : str, optional
-        As in `read_trial`; by default those of the curve, where it has them.
-
-    Returns
-    -------
-    xarray.Dataset
-        A trial as from `read_trial`, with ``true_mean`` [response], dims (observation), and the attr ``seed``.
-
-    Raises
-    ------
-    TypeError
-        When an argument is of a wrong type.
-    ValueError
-        When the error is not given once, the curve is not finite, or the doses make no trial.
-
-    Examples
-    --------
-    >>> trial = simulate_trial(lambda dose: 10 + dose, doses=[0, 1, 2], replicates=2, sd=0.1, random_seed=1)
-    >>> trial["true_mean"].values.tolist(), trial.attrs["seed"]
-    ([10.0, 10.0, 11.0, 11.0, 12.0, 12.0], 1)
-    """
-    if not callable(curve):
-        raise TypeError(f"Expected a curve or a function of the dose, got {type(curve).__name__}: pass one to call.")
-    if (sd is None) == (cv is None):
-        raise ValueError("Expected the error of the simulated responses once: give either sd= or cv=.")
-    _check_number("sd", sd, least=0.0)
-    _check_number("cv", cv, least=0.0)
-    _check_whole("replicates", replicates, least=1)
-    seed = int(np.random.default_rng().integers(2**31)) if random_seed is None else random_seed
-    _check_whole("random_seed", seed, least=0)
-    dose = np.repeat(_dose_array(doses), replicates)
-    mean = np.array([_mean(curve, value) for value in dose])
-    error = float(sd) if sd is not None else float(cv) * abs(_mean(curve, 0.0))
-    trial = read_trial(
-        {"dose": dose, "response": np.random.default_rng(seed).normal(mean, error)},
-        dose_unit=dose_unit,
-        response_unit=response_unit,
-        direction=direction or _attribute(curve, "direction") or "up",
-        scale=scale or _attribute(curve, "scale"),
-    )
-    trial["true_mean"] = (
-        "observation",
-        mean,
-        _attrs(response_unit, "true mean", "Mean response of the simulated curve."),
-    )
-    return trial.assign_attrs(name="simulated", seed=int(seed))
 
 
 def _check_words(chosen: dict[str, str], units: dict[str, str | None]) -> None:
@@ -250,7 +144,8 @@ def _check_words(chosen: dict[str, str], units: dict[str, str | None]) -> None:
             raise TypeError(f'Expected a text such as "mg/L" for {option}=, got {quote(unit)}: put it in quotes.')
 
 
-def _check_number(option: str, value: object, *, above: float = -np.inf, least: float = -np.inf) -> None:
+def check_number(option: str, value: object, *, above: float = -np.inf, least: float = -np.inf) -> None:
+    """Refuse what is no number, or none in a range, for an option of a public function."""
     if value is None:
         return
     if not isinstance(value, Real) or isinstance(value, bool):
@@ -264,7 +159,8 @@ def _check_number(option: str, value: object, *, above: float = -np.inf, least: 
         raise ValueError(f"Expected {wanted} for {option}=, got {value}: correct it or leave it out.")
 
 
-def _check_whole(option: str, value: object, *, least: int) -> None:
+def check_whole(option: str, value: object, *, least: int) -> None:
+    """Refuse what is no whole number, or too small a one, for an option of a public function."""
     if not isinstance(value, Integral) or isinstance(value, bool):
         raise TypeError(
             f"Expected a whole number for {option}=, got {quote(value)} ({type(value).__name__}): give one."
@@ -465,27 +361,3 @@ def _with_known(
         definition = "Dose as a fraction of the standard clinical dose."
         trial["dose_fraction"] = ("observation", fraction, _attrs("1", "dose fraction", definition))
     return trial
-
-
-def _dose_array(doses: Sequence[float]) -> np.ndarray:
-    try:
-        array = np.asarray(doses, dtype=float)
-    except (TypeError, ValueError):
-        array = np.empty((0, 0))
-    if array.ndim != 1:
-        raise TypeError(f"Expected a sequence of numbers for doses=, got {quote(doses)}: give them like [0, 1, 10].")
-    return array
-
-
-def _mean(curve: Callable[[float], float], dose: float) -> float:
-    # A NumPy scalar and not a float, so that a power or a logarithm at dose 0 is infinite or NaN, not an exception.
-    with np.errstate(all="ignore"):
-        mean = float(curve(np.float64(dose)))
-    if not np.isfinite(mean):
-        raise ValueError(f"Expected a finite mean from the curve, got {mean} at dose {dose:g}: check its parameters.")
-    return mean
-
-
-def _attribute(curve: object, option: str) -> str | None:
-    word = getattr(curve, option, None)
-    return word if isinstance(word, str) and word in CHOICES[option] else None

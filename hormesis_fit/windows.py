@@ -59,8 +59,8 @@ def window(
         ``half_effect_dose`` [dose], ``peak_response`` [response], ``peak_stimulation`` [1], ``exists`` (bool); for an
         average they are draws of the mixture, with ``model``. Over (dose): ``probability`` that the dose has the
         benefit, and its ``expected_utility`` and ``regret``. Scalars: ``prob_exists``, ``max_probability``,
-        ``best_dose``, ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over (window_level,
-        piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space between them), and what was asked for.
+        ``best_dose``, ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over
+        (window_level, piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space between them), and what was asked for.
 
     Raises
     ------

@@ -14,7 +14,9 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hormesis_fit.trial import nearest, read_trial, simulate_trial
+from hormesis_fit.simulation import simulate_trial
+from hormesis_fit.trial import read_trial
+from hormesis_fit.wording import hint
 
 DOSES, RESPONSES = [0.0, 0.0, 0.5, 1.5, 10.0], [1.1, 0.9, 1.25, 1.5, 0.4]
 PLAIN = "dose,response\n0,1.1\n0,0.9\n0.5,1.25\n1.5,1.5\n10,0.4\n"
@@ -536,10 +538,10 @@ def test_no_file_ends_in_a_programmers_error(tmp_path, name, content):
         assert_is_one_sentence(str(error))
 
 
-def test_nearest():
-    assert nearest("Braincousens", ["BrainCousens", "Constant"]) == ' Did you mean "BrainCousens"?'
-    assert nearest("zzz", ["BrainCousens"]) == ""
-    assert nearest(3, []) == ""
+def test_hint():
+    assert hint("Braincousens", ["BrainCousens", "Constant"]) == ' (did you mean "BrainCousens"?)'
+    assert hint("zzz", ["BrainCousens"]) == ""
+    assert hint(3, []) == ""
 
 
 def bell(dose):

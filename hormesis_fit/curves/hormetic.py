@@ -22,7 +22,7 @@ class BrainCousens(Curve):
 
     Notes
     -----
-    The peak stimulation :math:`s` and the slope :math:`b` fix :math:`\psi` through
+    The peak stimulation :math:`s` (:math:`A / \Delta` on the interval scale) and the slope :math:`b` fix :math:`\psi` by
     :math:`b p - \ln(1 + 2 e^p) = (b-1)[\ln s - \ln(1+s) - \ln(b-1)] + b[\ln b + \ln(1+s)]`, :math:`p = \ln\psi`.
     """
 

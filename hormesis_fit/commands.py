@@ -1,0 +1,233 @@
+"""What `hormesis-fit` can do: demo, fit, curves, data."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hormesis_fit.options import BENEFIT, bad_input, command_words, parse_curves, read_benefit, read_priors, read_table
+from hormesis_fit.output import Failure, Watch, check_target, staged, write_result
+
+# PyMC costs seconds to import: it is imported by the commands that fit, when the input was found to be good.
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+DEMO = ("leaflength", "lettuce")
+DEMO_SEED = 1
+
+app = typer.Typer(
+    name="hormesis-fit",
+    help="The posterior of the optimal micro-dose window, from a table of doses and responses.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from hormesis_fit import __version__
+
+        typer.echo(f"hormesis-fit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def fit(
+    context: typer.Context,
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV or Excel file, one row per measurement.")],
+    dose: Annotated[str, typer.Option(help="Column of the doses.")] = "dose",
+    response: Annotated[str, typer.Option(help="Column of the responses.")] = "response",
+    dose_unit: Annotated[str | None, typer.Option(help="Unit of the doses, such as mg/L.")] = None,
+    response_unit: Annotated[str | None, typer.Option(help="Unit of the responses.")] = None,
+    direction: Annotated[str, typer.Option(help="Benefit is a response that goes up, or down.")] = "up",
+    scale: Annotated[str | None, typer.Option(help="Response scale: ratio (a true zero) or interval.")] = None,
+    standard_dose: Annotated[float | None, typer.Option(help="Standard clinical dose.")] = None,
+    control: Annotated[float | None, typer.Option(help="Known control mean, for a table without dose 0.")] = None,
+    missing: Annotated[str, typer.Option(help="Rows without a response: error or drop.")] = "error",
+    sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file.")] = None,
+    curve: Annotated[list[str] | None, typer.Option(help="Curve; again for more. By default all, averaged.")] = None,
+    family: Annotated[str, typer.Option(help="How responses scatter: gaussian or student_t.")] = "gaussian",
+    priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
+    prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
+    benefit: Annotated[float | None, typer.Option(help="Smallest benefit that counts.  [default: 0.10]")] = None,
+    benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
+    level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
+    engine: Annotated[str, typer.Option(help="auto, importance or nuts.")] = "auto",
+    draws: Annotated[int, typer.Option(help="Posterior draws per chain.")] = 1000,
+    tune: Annotated[int, typer.Option(help="Warm-up steps of NUTS.")] = 1000,
+    chains: Annotated[int, typer.Option(help="Chains.")] = 4,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same numbers; drawn when not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: ./<table>-hormesis]")] = None,
+    overwrite: Overwrite = False,
+) -> int:
+    """Fit a table, and write the window, figures, a report and the fit itself."""
+    given = context.params
+    asked = read_benefit(benefit, benefit_scale, level)
+    columns = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "standard_dose", "control")
+    trial = read_table(table, **{name: given[name] for name in (*columns, "missing", "sheet")})
+    settings = {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
+    settings |= {"curve": parse_curves(curve or ["average"]), "priors": read_priors(priors), "random_seed": seed}
+    target = check_target(out or Path(f"{table.stem}-hormesis"), overwrite=overwrite)
+    with staged(target, context.obj) as folder:
+        result = _fit(trial, settings, asked, context.obj)
+        _write(result, folder, target)
+    return _report_fit(result, target, drawn=seed is None)
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the results of both trials.")] = Path("hormesis-demo"),
+    overwrite: Overwrite = False,
+) -> int:
+    """Fit two published trials that come with the package: one with a clear window, one with honest doubt."""
+    from hormesis_fit.datasets import load_dataset
+    from hormesis_fit.summary import comparison, sentence, trial_of
+
+    target, asked = check_target(out, overwrite=overwrite), read_benefit(BENEFIT, "relative", 0.8)
+    results = {}
+    with staged(target, context.obj) as folder:
+        for name in DEMO:
+            result = _fit(load_dataset(name), {"random_seed": DEMO_SEED}, asked, context.obj)
+            _write(result, folder / name, target)
+            results[name] = result
+    for name, result in results.items():
+        typer.echo(f"{name} ({trial_of(result).attrs['title']}):\n{sentence(result)}\n")
+    typer.echo(f"{comparison(*results.values())}\n")
+    for name in DEMO:
+        typer.echo(f"{name}: report {shown(target / name / 'report.html')}, figures {shown(target / name / 'figures')}")
+    return _exit_code(*results.values())
+
+
+@app.command()
+def curves() -> None:
+    """List the curves with their formulas, parameters and priors."""
+    from hormesis_fit.curves import CURVES
+    from hormesis_fit.families import FAMILIES
+
+    typer.echo(
+        "Priors are written for a unit-free trial: responses in standard deviations of all responses from the control\n"
+        "mean, doses on the log scale in widths of the design from its middle; shown for a benefit upwards on the\n"
+        "ratio scale. A prior of your own (--priors) is in the units of the trial.\n"
+    )
+    for name, kind in CURVES.items():
+        template = kind()
+        words = (kind.__doc__ or "").split("\n")[0]
+        typer.echo(f"{name} ({'hormetic' if kind.hormetic else 'not hormetic'}): {words}\n  {kind.formula}")
+        _echo_parameters(template.parameters(), template.priors())
+    for name, family in FAMILIES.items():
+        typer.echo(f"family {name}: {family.definition}")
+        _echo_parameters(family.declared(), family.priors())
+
+
+def _echo_parameters(declared: dict[str, Any], priors: Any) -> None:
+    for name, known in declared.items():
+        typer.echo(f"    {name:<19}{known.unit:<10}{priors[name]!s:<36}{known.symbol}, {known.description}")
+    typer.echo()
+
+
+@app.command()
+def data(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Table to print; without it all are listed.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write the table to.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
+) -> None:
+    """List the tables that come with the package, or print one as CSV."""
+    from hormesis_fit.datasets import _index, list_datasets, load_dataset
+
+    if name is None:
+        for row in list_datasets().itertuples():
+            units = f"{row.dose_unit}; {row.response_unit or 'no unit'}"
+            typer.echo(f"{row.name:<12}{row.rows:>4} rows  {row.title} [{units}]")
+        return
+    with bad_input():
+        load_dataset(name)
+    folder, index = _index()
+    text = (folder / index[name]["file"]).read_text(encoding="utf-8")
+    if out is None:
+        sys.stdout.write(text)
+        return
+    if out.exists() and not (overwrite and out.is_file()):
+        raise Failure(f"{out} exists already: choose another file with --out, or replace a file with --overwrite.")
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"{out} cannot be written ({error.strerror}): choose another file with --out.") from None
+
+
+def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:
+    started = time.perf_counter()
+    from hormesis_fit.inference import fit as fit_trial
+    from hormesis_fit.windows import window
+
+    imported = time.perf_counter() - started
+    try:
+        result = fit_trial(trial, **settings)
+    except ValueError as error:
+        raise Failure(command_words(str(error))) from None
+    except RuntimeError as error:
+        watch.check()
+        raise Failure(f"{str(error).rstrip('.')}: nothing was written.", exit_code=3) from None
+    watch.check()
+    result.attrs["seconds_import"] = imported
+    question = {name: asked[name] for name in ("benefit", "benefit_scale", "level")}
+    result["window"] = window(result, **question).assign_attrs(stated=int(asked["stated"]))
+    return result
+
+
+def _write(result: xr.DataTree, folder: Path, target: Path) -> None:
+    try:
+        write_result(result, folder)
+    except OSError as error:
+        reason = error.strerror or error
+        raise Failure(f"The results cannot be written to {target} ({reason}): choose another --out.") from None
+
+
+def _report_fit(result: xr.DataTree, target: Path, *, drawn: bool) -> int:
+    from hormesis_fit.summary import sentence, trial_of
+
+    for note in notes(trial_of(result)):
+        typer.echo(f"Note: {command_words(note)}")
+    if not result["window"].attrs["stated"]:
+        typer.echo(f"Note: A benefit of at least {BENEFIT:.0%} was assumed; --benefit states your own.")
+    if drawn:
+        typer.echo(f"Note: The seed {result.attrs['seed']} was drawn; --seed {result.attrs['seed']} repeats this fit.")
+    probability = float(result["evidence"]["prob_hormesis"])
+    shown_probability = f"{probability:.3f}" if math.isfinite(probability) else "not asked (curves of one kind only)"
+    typer.echo(f"\n{sentence(result)}\n\nP(hormesis): {shown_probability}")
+    typer.echo(f"Files: {shown(target)} (report.html, figures, window.json, summary.csv, fit.nc)")
+    return _exit_code(result)
+
+
+def notes(trial: xr.Dataset) -> list[str]:
+    """Return what the reader of the table repaired or assumed, one sentence each."""
+    kept = trial.attrs.get("notes", [])
+    # A list of one comes back from a NetCDF file as text.
+    return [kept] if isinstance(kept, str) else [str(note) for note in kept]
+
+
+def _exit_code(*results: xr.DataTree) -> int:
+    from hormesis_fit.summary import status
+
+    return 3 if any(status(result) == "SICK" for result in results) else 0
+
+
+def shown(path: Path) -> str:
+    """Write a path as short as can be."""
+    here = Path.cwd()
+    return f".{'/' if path != here else ''}{path.relative_to(here)}" if path.is_relative_to(here) else str(path)

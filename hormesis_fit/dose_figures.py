@@ -1,0 +1,186 @@
+"""The two figures over dose: the response with its window, and the probability of the benefit."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from hormesis_fit.drawing import (
+    BLUE,
+    INK,
+    NARROW,
+    VERMILION,
+    WIDE,
+    DoseAxis,
+    Width,
+    benefit_label,
+    canvas,
+    draw_data,
+    draw_rug,
+    headline,
+    label,
+    legend,
+    number,
+    shade,
+    styled,
+    title,
+    with_unit,
+)
+from hormesis_fit.posterior import domain, members, predict, trial_of
+from hormesis_fit.sensitivity import window_of
+from hormesis_fit.windows import threshold_of
+
+
+@styled
+def plot_window(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+    """Draw the dose-response with its data, its credible bands and the micro-dose window.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it; the window is read from ``fit["window"]``, or computed with the default benefit.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Notes
+    -----
+    Line and bands are the median, 50 % and 95 % of the mean response, not of single responses; where the line is
+    dashed, no dose was tested.
+    """
+    trial, window = trial_of(fit), window_of(fit)
+    figure, axes = canvas(ax, width, 0.86)
+    axis = DoseAxis(*domain(trial), zero=True)
+    axis.apply(axes, label(trial["dose"], "dose"))
+    handles = shade(axes, window)
+    curve, control = predict(fit), predict(fit, doses=[0.0]).values.ravel()
+    handles += _draw_bands(axes, axis, curve, control, trial)
+    handles += _draw_references(axes, fit, window, control, trial)
+    handles.append(draw_data(axes, trial))
+    axes.set_ylim(_response_limits(trial, curve, control))
+    axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
+    axis.mark_break(axes)
+    if "standard_dose" in trial.attrs:
+        _draw_shares(axes, axis, trial)
+    title(axes, headline(window, trial), width)
+    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 4)
+    return figure
+
+
+def _draw_bands(ax: Axes, axis: DoseAxis, curve: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> list:
+    levels = [0.025, 0.25, 0.5, 0.75, 0.975]
+    dose, tested = curve["dose"].values, trial["dose"].values[trial["dose"].values > 0]
+    low95, low50, median, high50, high95 = curve.quantile(levels, dim=("chain", "draw")).values
+    inside = (dose >= tested.min()) & (dose <= tested.max())
+    at_zero, stub = np.quantile(control, levels), axis.around_zero()
+    for lower, upper, ends, colour, name in (
+        (low95, high95, at_zero[[0, 4]], WIDE, "95"),
+        (low50, high50, at_zero[[1, 3]], NARROW, "50"),
+    ):
+        ax.fill_between(dose, lower, upper, color=colour, linewidth=0, zorder=1, gid=f"band_{name}")
+        ax.fill_between(stub, *ends, color=colour, linewidth=0, zorder=1, gid=f"control_{name}")
+    ax.plot(dose, median, color=BLUE, linewidth=0.9, linestyle=(0, (3, 1.5)), zorder=2.4, gid="median_outside")
+    ax.plot(dose[inside], median[inside], color=BLUE, linewidth=1.2, zorder=2.5, gid="median")
+    ax.plot(stub, [at_zero[2]] * 2, color=BLUE, linewidth=1.2, zorder=2.5, gid="median_control")
+    return [
+        Line2D([], [], color=BLUE, linewidth=1.2, label="mean response, median"),
+        Patch(color=NARROW, linewidth=0, label="its 50 % interval"),
+        Patch(color=WIDE, linewidth=0, label="its 95 % interval"),
+    ]
+
+
+def _draw_references(ax: Axes, fit: xr.DataTree, window: xr.Dataset, control: np.ndarray, trial: xr.Dataset) -> list:
+    given = trial["dose"].values.min() == 0 or "control" in trial.attrs
+    wanted = _threshold(fit, window)
+    ax.axhline(np.median(control), color=INK, linewidth=0.6, zorder=2, gid="control")
+    ax.axhline(wanted, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2, gid="threshold")
+    return [
+        Line2D([], [], color=INK, linewidth=0.6, label="control" if given else "control, extrapolated"),
+        Line2D(
+            [], [], color=INK, linewidth=0.7, linestyle=(0, (4, 2)), label=f"benefit {benefit_label(window, trial)}"
+        ),
+    ]
+
+
+def _threshold(fit: xr.DataTree, window: xr.Dataset) -> float:
+    """Median over the draws of the response at which the benefit asked for begins [response]."""
+    group = members(fit)
+    asked = float(window.attrs["benefit"]), str(window.attrs["benefit_scale"])
+    each = [member.curve.control[:, 0] + member.curve.sign * threshold_of(member, *asked) for member in group]
+    shares = np.concatenate([np.full(member.size, member.weight / member.size) for member in group])
+    return float(np.quantile(np.concatenate(each), 0.5, weights=shares, method="inverted_cdf"))
+
+
+def _response_limits(trial: xr.Dataset, curve: xr.DataArray, control: np.ndarray) -> tuple[float, float]:
+    """Limits that hold all data and the bands, unless these run away where there are no data."""
+    response = trial["response"].values
+    low, high = float(response.min()), float(response.max())
+    everywhere = np.column_stack([curve.values.reshape(control.size, -1), control])
+    band = np.quantile(everywhere, [0.025, 0.975], axis=0)
+    spread = (high - low) or abs(high) or 1.0
+    low = min(low, max(float(band[0].min()), low - 0.5 * spread))
+    high = max(high, min(float(band[1].max()), high + 0.5 * spread))
+    return low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+
+def _draw_shares(ax: Axes, axis: DoseAxis, trial: xr.Dataset) -> None:
+    standard, unit = float(trial.attrs["standard_dose"]), str(trial["dose"].attrs.get("units", ""))
+    twin = ax.twiny()
+    twin.spines["top"].set_visible(True)
+    shares = DoseAxis(axis.low / standard * 100, axis.high / standard * 100, zero=True)
+    shares.apply(twin, f"% of the standard dose ({with_unit(number(standard), unit)})")
+    shares.mark_break(twin, height=1.0)
+
+
+@styled
+def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+    """Draw the probability of the benefit against dose.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    trial, window = trial_of(fit), window_of(fit)
+    figure, axes = canvas(ax, width, 0.74)
+    DoseAxis(*domain(trial), zero=False).apply(axes, label(trial["dose"], "dose"))
+    handles = shade(axes, window)
+    shown = window["probability"].where(window["dose"] > 0, drop=True)
+    level, best = float(window.attrs["level"]), float(window["best_dose"])
+    axes.plot(shown["dose"], shown, color=BLUE, linewidth=1.2, zorder=2.5, gid="probability")
+    axes.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2, gid="level")
+    handles.append(Line2D([], [], color=INK, linewidth=0.7, linestyle=(0, (4, 2)), label=f"level {level:g}"))
+    if np.isfinite(best):
+        mark = {
+            "marker": "D",
+            "linestyle": "none",
+            "markersize": 4,
+            "markerfacecolor": VERMILION,
+            "markeredgecolor": INK,
+        }
+        axes.plot([best], [float(window["max_probability"])], zorder=4, markeredgewidth=0.5, gid="best_dose", **mark)
+        where = with_unit(number(best), str(trial["dose"].attrs.get("units", "")))
+        handles.append(Line2D([], [], markeredgewidth=0.5, label=f"best dose, {where.replace('$', r'\$')}", **mark))
+    handles.append(draw_rug(axes, trial))
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel(f"probability of benefit ({benefit_label(window, trial)})", parse_math=False)
+    title(axes, headline(window, trial), width)
+    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 5)
+    return figure

@@ -1,0 +1,280 @@
+"""One self-contained HTML report of a fit, in the order of the Bayesian analysis reporting guidelines (BARG)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from hormesis_fit.drawing import chance, equals, formula_uri, headline, number
+from hormesis_fit.families import FAMILIES
+from hormesis_fit.figures import CAPTIONS, FIGURES, figure_uri
+from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
+from hormesis_fit.posterior import find_class, members, trial_of
+from hormesis_fit.recipe import command_line, python_lines
+from hormesis_fit.report_tables import (
+    curve_table,
+    data_table,
+    headed,
+    key_table,
+    level_table,
+    predictive_table,
+    prior_table,
+    quantity_table,
+    table,
+)
+from hormesis_fit.sensitivity import (
+    LOWEST_ESS,
+    curve_windows,
+    prior_check,
+    prior_sensitivity,
+    stimulation_priors,
+    window_of,
+)
+from hormesis_fit.summary import sentence, status
+
+TEMPLATE = "report.html.jinja"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the sections of a report are made from."""
+
+    fit: xr.DataTree
+    trial: xr.Dataset
+    window: xr.Dataset
+    alone: dict[str, xr.Dataset]  # the window of every curve by itself
+
+
+def write_report(fit: xr.DataTree, path: str | Path) -> Path:
+    """Write the report of a fit as one HTML file that needs no network.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, or reopened; the window is read from ``fit["window"]``, or computed with the default
+        benefit.
+    path : str or path-like
+        File to write.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    path = Path(path)
+    path.write_text(render_report(fit), encoding="utf-8")
+    return path
+
+
+def render_report(fit: xr.DataTree) -> str:
+    """Return the report of a fit as one HTML page.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, or reopened; the window is read from ``fit["window"]``, or computed with the default
+        benefit.
+
+    Returns
+    -------
+    str
+        HTML; every name, unit and note of the trial is escaped.
+
+    References
+    ----------
+    Kruschke (2021), Nature Human Behaviour 5:1282, doi:10.1038/s41562-021-01177-7.
+    """
+    if "window" not in fit:
+        fit = fit.copy()
+        fit["window"] = window_of(fit)
+    case = Case(fit, trial_of(fit), window_of(fit), curve_windows(fit))
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    parts = (_preamble, _data, _model, _computation, _result, _decision, _sensitivity, _reproduction)
+    view: dict[str, Any] = {}
+    for part in parts:
+        view |= part(case)
+    return environment.get_template(TEMPLATE).render(view)
+
+
+def _preamble(case: Case) -> dict[str, Any]:
+    name = printable(case.trial.attrs.get("name", "trial"))
+    dose = printable(case.trial["dose"].attrs.get("long_name", "") or "dose")
+    doses = "doses" if dose == "dose" else f"doses ({dose})"
+    benefit, level = benefit_words(case.window, case.trial), level_words(case.window)
+    stated = bool(case.window.attrs.get("stated", 1))
+    return {
+        "name": name,
+        "question": f"Which {doses} {verb(case.trial)} {benefit}, with a probability of {level}?",
+        "stated": stated,
+        "answer": sentence(case.fit),
+        "title": printable(case.trial.attrs.get("title", "")),
+        "source": printable(case.trial.attrs.get("source", "")),
+        "licence": printable(case.trial.attrs.get("licence", "")),
+    }
+
+
+def _data(case: Case) -> dict[str, Any]:
+    response_name = printable(case.trial["response"].attrs.get("long_name", "") or "response")
+    missing = json.loads(case.trial.attrs.get("missing", "{}"))
+    standard = case.trial.attrs.get("standard_dose")
+    return {
+        "rows": case.trial.sizes["observation"],
+        "doses": int(np.unique(case.trial["dose"]).size),
+        "response": headed(response_name, str(case.trial["response"].attrs.get("units", ""))),
+        "dropped": sum(missing.values()),
+        "direction": "higher" if case.trial.attrs["direction"] == "up" else "lower",
+        "scale": case.trial.attrs["scale"],
+        "standard": number(float(standard)) + unit_of(case.trial["dose"]) if standard else "",
+        "notes": [printable(note) for note in np.atleast_1d(case.trial.attrs.get("notes", [])) if str(note)],
+        "data_table": data_table(case.trial, {float(dose): count for dose, count in missing.items()}),
+    }
+
+
+def _model(case: Case) -> dict[str, Any]:
+    evidence = case.fit["evidence"].to_dataset()
+    curves = []
+    for label in (str(one) for one in evidence["model"].values):
+        kind = find_class(label.partition("(")[0])
+        formula, source = getattr(kind, "formula", ""), getattr(kind, "source", "")
+        curves.append(
+            {
+                "label": label,
+                "hormetic": bool(kind.hormetic),
+                "summary": (kind.__doc__ or "").strip().partition("\n")[0],
+                "formula": formula,
+                "image": formula_uri(formula) if formula else "",
+                "source": source if source.startswith("https://doi.org/") else "",
+            }
+        )
+    check = prior_check(case.fit)
+    shares = [
+        [str(one), chance(float(check["far_share"].sel(model=one))), chance(float(check["peak_share"].sel(model=one)))]
+        for one in check["model"].values
+    ]
+    worst = float(np.nanmax([check["far_share"].max(), check["peak_share"].max(), 0.0]))
+    return {
+        "curves": curves,
+        "family": str(case.fit.attrs["family"]),
+        "family_definition": FAMILIES[str(case.fit.attrs["family"])].definition,
+        "prior_table": prior_table(case.fit),
+        "far": check.attrs["far"],
+        "prior_passed": worst < 0.05,
+        "check_table": table(
+            ["Curve", "Too high" if check.attrs["far"].startswith("rise") else "Too far", "Peak astray"],
+            shares,
+            "Prior predictive check: share of 1000 curves drawn from the priors.",
+        ),
+    }
+
+
+def _computation(case: Case) -> dict[str, Any]:
+    evidence = case.fit["evidence"].to_dataset()
+    rows = []
+    for label in evidence["model"].values:
+        one = evidence.sel(model=label)
+        values = {name: one[name].item() for name in evidence.data_vars if "model" in evidence[name].dims}
+        error = values["log_evidence_se"]
+        rhat = "–" if np.isnan(values["max_rhat"]) else f"{values['max_rhat']:.3f}"
+        found = f"{values['log_evidence']:.2f} ± {max(error, 0.01):.2f}"
+        health = [number(values["ess"]), number(values["pareto_k"]), rhat, str(int(values["divergences"]))]
+        rows.append([str(label), values["engine"], *health, "–" if np.isnan(values["log_evidence"]) else found])
+    remarks = [(str(one), printable(evidence["note"].sel(model=one).item())) for one in evidence["model"].values]
+    sick = [str(one) for one in evidence["model"].values[evidence["sick"].values.astype(bool)]]
+    headers = ["Curve", "Engine", "ESS", "k-hat", "R-hat", "Divergences", "Log evidence"]
+    chains, draws = members(case.fit)[0].shape
+    return {
+        "health_table": table(headers, rows, "Health of the computation, curve by curve.", words=2),
+        "remarks": [(label, note) for label, note in remarks if note],
+        "sick": sick,
+        "kept": f"{chains} × {draws}",
+        "seconds": number(float(case.fit.attrs.get("seconds_total", np.nan))),
+    }
+
+
+def _result(case: Case) -> dict[str, Any]:
+    return {
+        "status": status(case.fit),
+        "headline": headline(case.window, case.trial),
+        "key_table": key_table(case.fit, case.trial, case.window),
+        "level_table": level_table(case.window, case.trial),
+        "quantity_table": quantity_table(case.window, case.trial),
+        "curve_table": curve_table(case.fit, case.alone),
+        "check_rows": predictive_table(case.fit),
+        "figures": [_figure(case, name) for name in FIGURES],
+    }
+
+
+def _figure(case: Case, name: str) -> dict[str, Any]:
+    hormesis = equals(chance(float(case.fit["evidence"]["prob_hormesis"])))
+    said = {
+        "window": headline(case.window, case.trial),
+        "exceedance": headline(case.window, case.trial),
+        "weights": f"P(hormesis) {hormesis}",
+    }
+    alt = " ".join(filter(None, [CAPTIONS[name], f"{printable(said[name])}." if name in said else ""]))
+    width = "double" if name == "window" else "single"
+    return {
+        "name": name,
+        "uri": figure_uri(case.fit, name, width=width),
+        "alt": alt,
+        "caption": CAPTIONS[name],
+        "wide": name == "window",
+    }
+
+
+def _decision(case: Case) -> dict[str, Any]:
+    low, high = (number(float(end)) for end in case.window.attrs["domain"])
+    return {
+        "verb": verb(case.trial, "s"),
+        "benefit": benefit_words(case.window, case.trial),
+        "level": level_words(case.window),
+        "domain": f"{low} to {high}{unit_of(case.trial['dose'])}",
+        "estimand": str(case.window.attrs["estimand"]),
+        "raised": str(case.window.attrs["flags"]).split(),
+    }
+
+
+def _sensitivity(case: Case) -> dict[str, Any]:
+    result = prior_sensitivity(case.fit, windows=case.alone)
+    changed = {member.label: stimulation_priors(member) for member in members(case.fit) if member.curve.hormetic}
+    changed = {label: priors for label, priors in changed.items() if priors}
+    rows = []
+    for factor in result["prior_scale"].values:
+        one = result.sel(prior_scale=factor)
+        cells = []
+        for label, priors in changed.items():
+            scales = ", ".join(number(prior["sigma"] * factor) for prior in priors.values())
+            value = float(one["log_evidence"].sel(model=label))
+            cells.append(f"{'–' if np.isnan(value) else f'{value:.2f}'} ({scales})")
+        answers = [chance(float(one[name])) for name in ("prob_hormesis", "prob_exists")]
+        rows.append([f"× {factor:g}", *answers, number(float(one["ess"])), *cells])
+    headers = ["Scale", "P(hormesis)", "P(window exists)", "ESS", *(f"Log evidence, {label} (σ)" for label in changed)]
+    caption = "The answer under a narrower and a wider half-normal prior (scale σ) of the stimulation."
+    return {
+        "sensitivity_table": table(headers, rows, caption),
+        "changed": bool(changed),
+        "untrusted": bool((result["ess"] < LOWEST_ESS).any()),
+        "lowest_ess": LOWEST_ESS,
+    }
+
+
+def _reproduction(case: Case) -> dict[str, Any]:
+    versions = json.loads(case.fit.attrs["versions"])
+    return {
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "seed": int(case.fit.attrs["seed"]),
+        "python": python_lines(case.fit, case.window),
+        "command": command_line(case.fit, case.window),
+    }
+
+
+__all__ = ["render_report", "write_report"]
