@@ -148,7 +148,7 @@ def data(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """List the tables that come with the package, or print one as CSV."""
-    from hormesis_fit.datasets import _index, list_datasets, load_dataset
+    from hormesis_fit.datasets import list_datasets, load_dataset, table_index
 
     if name is None:
         for row in list_datasets().itertuples():
@@ -157,7 +157,7 @@ def data(
         return
     with bad_input():
         load_dataset(name)
-    folder, index = _index()
+    folder, index = table_index()
     text = (folder / index[name]["file"]).read_text(encoding="utf-8")
     if out is None:
         sys.stdout.write(text)

@@ -32,7 +32,7 @@ def list_datasets() -> pd.DataFrame:
     >>> tables.loc[tables["name"] == "lettuce", ["rows", "dose_unit", "response_unit"]].values.tolist()
     [[14, 'mg/L', 'g']]
     """
-    folder, index = _index()
+    folder, index = table_index()
     columns = ["name", "rows", "title", "dose_unit", "response_unit", "source", "licence"]
     records = [
         about | {"name": name, "rows": _count_rows(folder / about["file"]), "source": _citation(about)}
@@ -73,7 +73,7 @@ def load_dataset(name: str, **arguments: Any) -> xr.Dataset:
     """
     if not isinstance(name, str):
         raise TypeError(f"Expected the name of a dataset as text, got {quote(name)}: see list_datasets().")
-    folder, index = _index()
+    folder, index = table_index()
     if name not in index:
         raise ValueError(unknown("dataset", name, index))
     about = index[name]
@@ -82,7 +82,7 @@ def load_dataset(name: str, **arguments: Any) -> xr.Dataset:
     return trial.assign_attrs(provenance, name=name, source=_citation(about))
 
 
-def _index() -> tuple[Path, dict[str, dict[str, str]]]:
+def table_index() -> tuple[Path, dict[str, dict[str, str]]]:
     """Find the folder of the tables, in an installed package or in a checkout, and read its index."""
     package = Path(__file__).parent
     for folder in (package / "_data", package.parent / "data"):

@@ -211,6 +211,8 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
         progress_bar=False,
         save_warmup=False,
     )
+    if trace["posterior"].sizes["draw"] < settings.draws * thinning:
+        raise KeyboardInterrupt  # which nutpie answers with what it has so far
     duration = time.perf_counter() - started
     kept = slice(thinning - 1, None, thinning)
     posterior, stats = (trace[name].dataset.isel(draw=kept) for name in ("posterior", "sample_stats"))

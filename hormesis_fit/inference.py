@@ -19,8 +19,9 @@ from hormesis_fit.evidence import evidence_table
 from hormesis_fit.model import CurveLike, Specification, scales, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
-from hormesis_fit.wording import unknown
+from hormesis_fit.wording import quote, unknown
 
+NOT_MODELLED = ("sd", "se", "n", "successes", "lower", "upper", "weight")
 ENGINES = ("auto", "importance", "nuts")
 
 
@@ -73,6 +74,7 @@ def fit(
         If no curve at all could be fitted.
     """
     started = time.perf_counter()
+    _check_trial(trial)
     settings = _settings(engine, draws, tune, chains, random_seed)
     if not 0 < prior_hormesis < 1:
         raise ValueError(f"prior_hormesis must lie between 0 and 1, got {prior_hormesis!r}.")
@@ -85,6 +87,19 @@ def fit(
     attrs |= {f"seconds_{name}": value for name, value in seconds.items()}
     attrs["seconds_total"] = time.perf_counter() - started
     return _assemble(trial, trees, table, attrs, single=single)
+
+
+def _check_trial(trial: xr.Dataset) -> None:
+    if not isinstance(trial, xr.Dataset) or not {"dose", "response"} <= set(trial.variables):
+        raise TypeError(
+            f"Expected the trial that read_trial() returns, got {type(trial).__name__}: read the table first."
+        )
+    for name in NOT_MODELLED:
+        if name in trial:
+            raise ValueError(
+                f"The column {quote(trial[name].attrs['long_name'])} was read as {name}=, which no observation model "
+                "of this version uses: leave it out, or the rows would count as if it were not there."
+            )
 
 
 def _settings(engine: str, draws: int, tune: int, chains: int, seed: int | None) -> Settings:

@@ -157,7 +157,10 @@ def _check_prior(name: str, prior: object) -> None:
         raise TypeError(f'The prior of {name} must be written like Prior("HalfNormal", sigma=0.5), got {prior!r}.')
     distribution = getattr(pm, prior.distribution, None)
     if not (isinstance(distribution, type) and issubclass(distribution, pm.Continuous)):
-        raise ValueError(f"The prior of {name} must be a continuous PyMC distribution, got {prior.distribution!r}.")
+        continuous = [
+            word for word, one in vars(pm).items() if isinstance(one, type) and issubclass(one, pm.Continuous)
+        ]
+        raise ValueError(unknown(f"continuous distribution for the prior of {name}", prior.distribution, continuous))
     known = [word for word in inspect.signature(distribution.dist).parameters if word not in ("args", "kwargs")]
     for argument in prior.arguments:
         if argument not in known:

@@ -71,12 +71,12 @@ def read_table(table: Path, **columns: Any) -> xr.Dataset:
 
 def read_benefit(benefit: float | None, scale: str, level: float) -> dict[str, Any]:
     """Check what is asked of the window, before anything is fitted."""
-    from hormesis_fit.windows import _check
+    from hormesis_fit.windows import check_benefit
 
     if benefit is None and scale in ("difference", "sd", "level"):
         raise Failure(f"The benefit needs a number on the scale {scale!r}: give it with --benefit.")
     with bad_input():
-        _check(BENEFIT if benefit is None else benefit, scale, level)
+        check_benefit(BENEFIT if benefit is None else benefit, scale, level)
     stated = {"benefit": benefit, "stated": True} if benefit is not None else {"benefit": BENEFIT, "stated": False}
     return stated | {"benefit_scale": scale, "level": level}
 

@@ -41,12 +41,16 @@ class Member:
 
 def find_class(name: str) -> type[Curve]:
     """Return a curve class by its name, also one that was defined outside the package."""
-    known = CURVES | {curve.__name__: curve for curve in Curve.__subclasses__()}
+    known = {curve.__name__: curve for curve in _subclasses(Curve)} | CURVES
     if name not in known:
         raise ValueError(
             f"The fit holds a curve {name!r} that is not known here; import the module that defines it first."
         )
     return known[name]
+
+
+def _subclasses(curve: type[Curve]) -> list[type[Curve]]:
+    return [curve, *(below for child in curve.__subclasses__() for below in _subclasses(child))]
 
 
 def members(fit: xr.DataTree) -> list[Member]:
@@ -66,7 +70,11 @@ def members(fit: xr.DataTree) -> list[Member]:
 
 def _member(label: str, draws: xr.Dataset, shape: tuple[int, int], weight: float) -> Member:
     template = find_class(draws.attrs["curve"]).from_draws(draws)
-    values = {name: draws[name].values[:, None] for name in template.parameters() if name in draws}
+    size = draws.sizes["sample"]
+    values = {
+        name: draws[name].values[:, None] if name in draws else np.full((size, 1), getattr(template, name))
+        for name in template.parameters()
+    }
     return Member(label, template.with_values(values), draws, shape, weight)
 
 
@@ -74,6 +82,12 @@ def trial_of(fit: xr.DataTree) -> xr.Dataset:
     """Return the trial that was fitted, dims (observation,)."""
     constant = fit["constant_data"].to_dataset()
     return constant.assign(response=fit["observed_data"]["response"]).assign_attrs(constant.attrs)
+
+
+def labels_of(fit: xr.DataTree) -> dict[str, np.ndarray]:
+    """Return the labels of the draws, so that results align with the posterior, also a thinned one."""
+    tree = fit if "posterior" in fit else next(iter(fit["models"].children.values()))
+    return {name: tree["posterior"].to_dataset()[name].values for name in ("chain", "draw")}
 
 
 def domain(trial: xr.Dataset) -> tuple[float, float]:
@@ -93,9 +107,12 @@ def dose_grid(fit: xr.DataTree, size: int = 181) -> xr.DataArray:
 
 def given_doses(doses: Sequence[float], trial: xr.Dataset) -> xr.DataArray:
     """Return doses that a user gave, checked and ascending, dims (dose,) [dose]."""
-    grid = np.unique(np.asarray(doses, dtype=float))
+    try:
+        grid = np.unique(np.asarray(doses, dtype=float))
+    except (TypeError, ValueError):
+        grid = np.empty(0)
     if grid.size == 0 or not np.all(np.isfinite(grid)) or grid.min() < 0:
-        raise ValueError(f"doses must be finite numbers of at least 0, got {list(doses)!r}.")
+        raise ValueError(f"doses must be finite numbers of at least 0, got {doses!r}.")
     return xr.DataArray(grid, dims="dose", coords={"dose": grid}, attrs=described("dose", trial, "Dose."))
 
 
@@ -133,7 +150,8 @@ def predict(fit: xr.DataTree, *, doses: Sequence[float] | None = None) -> xr.Dat
     DataArray
         Mean response, dims (chain, draw, dose) [response].
     """
-    trial, group = trial_of(fit), members(fit)
+    group = members(fit)
+    trial = trial_of(fit)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     which, picks = mixture(group, int(fit.attrs["seed"]))
     chains, draws = group[0].shape
@@ -141,11 +159,12 @@ def predict(fit: xr.DataTree, *, doses: Sequence[float] | None = None) -> xr.Dat
     for k, member in enumerate(group):
         rows = which == k
         if rows.any():
-            values[rows] = member.take(picks[rows]).curve(grid.values[None, :])
+            with np.errstate(over="ignore"):
+                values[rows] = member.take(picks[rows]).curve(grid.values[None, :])
     return xr.DataArray(
         values.reshape(chains, draws, -1),
         dims=("chain", "draw", "dose"),
-        coords={"chain": np.arange(chains), "draw": np.arange(draws), "dose": grid},
+        coords=labels_of(fit) | {"dose": grid},
         name="mean_response",
         attrs=described("response", trial, "Mean response at a dose.") | {"long_name": "mean response"},
     )

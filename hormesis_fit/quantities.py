@@ -28,15 +28,14 @@ def solve(member: Member, threshold: np.ndarray, trial: xr.Dataset) -> dict[str,
     gains = member.gain(np.exp(grid)[None, :])
     gains = np.broadcast_to(gains, (member.size, len(grid)))
     top = np.argmax(gains, axis=1)
-    peak, inner = _peaks(member, grid, top)
+    peak, inner = _peaks(member, grid, gains, top)
     height = np.where(inner, _at(member, peak), np.nan)
     crossing = _Crossings(member, grid, gains, np.where(inner, peak, grid[top]), top)
     lower, upper = crossing.window(threshold)
     low, high = domain(trial)
     exists = (lower <= high) & (upper >= low)
     control = member.curve.control[:, 0]
-    # A plateau that is reached within rounding is no peak: the gain has to fall again.
-    positive = inner & (height > 0) & (gains[:, -1] < height - 1e-9 * np.abs(height))
+    positive = inner & (height > 0)
     zero = crossing.descent(np.zeros(member.size))
     return {
         "peak_dose": np.where(positive, np.exp(peak), np.nan),
@@ -61,9 +60,11 @@ def _at(member: Member, log_dose: np.ndarray) -> np.ndarray:
     return np.broadcast_to(member.gain(np.exp(log_dose)[:, None]), (member.size, 1))[:, 0]
 
 
-def _peaks(member: Member, grid: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _peaks(member: Member, grid: np.ndarray, gains: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log doses of the highest gain, and whether it lies inside the search grid."""
-    inner = (top > 0) & (top < len(grid) - 1)
+    height = np.take_along_axis(gains, top[:, None], axis=1)[:, 0]
+    # A plateau, whose highest point is an accident of rounding, is no peak: the gain has to fall again.
+    inner = (top > 0) & (gains[:, -1] < height - 1e-9 * np.abs(height))
     peak = grid[top].astype(float)
     chosen = np.flatnonzero(inner)
     if chosen.size:

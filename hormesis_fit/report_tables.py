@@ -11,9 +11,10 @@ import xarray as xr
 from hormesis_fit.drawing import chance, number
 from hormesis_fit.phrases import printable, unit_of
 from hormesis_fit.posterior import members, trial_of
+from hormesis_fit.quantities import QUANTITIES
 from hormesis_fit.sensitivity import predictive_check
 from hormesis_fit.summary import quantity
-from hormesis_fit.windows import QUANTITIES, level_pieces
+from hormesis_fit.windows import level_pieces
 
 type Table = dict[str, Any]
 

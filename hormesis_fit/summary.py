@@ -22,7 +22,9 @@ from hormesis_fit.phrases import (
     unit_of,
     verb,
 )
-from hormesis_fit.windows import QUANTITIES, level_pieces, members, trial_of
+from hormesis_fit.posterior import members, trial_of
+from hormesis_fit.quantities import QUANTITIES
+from hormesis_fit.windows import held_piece, level_pieces
 
 SCHEMA = 1
 RELEVANT = 0.01  # weight from which the health of a curve matters to the answer
@@ -138,16 +140,6 @@ def quantity(window: xr.Dataset, name: str) -> dict[str, float]:
     # Order statistics: an interpolation between a finite and an infinite edge would be NaN.
     low, middle, high = np.quantile(kept, [INTERVAL[0], 0.5, INTERVAL[1]], method="closest_observation")
     return {"median": float(middle), "lower": float(low), "upper": float(high), "share": float(there.mean())}
-
-
-def held_piece(window: xr.Dataset) -> tuple[float, float] | None:
-    """Return the interval of the level window that holds the best dose [dose], None where the window is empty."""
-    pieces = level_pieces(window)
-    best = float(window["best_dose"])
-    if not pieces:
-        return None
-    # The best dose is the middle of a ragged top and may lie just outside a window that barely reaches its level.
-    return min(pieces, key=lambda piece: max(math.log(piece[0] / best), math.log(best / piece[1]), 0.0))
 
 
 def summary_table(fit: xr.DataTree) -> pd.DataFrame:

@@ -45,20 +45,22 @@ class Utility:
         """Return the expected utility if every draw could have its own best dose."""
         return float(sum(weight * utility.max(axis=1).mean() for weight, utility in self._each(doses)))
 
-    def optimum(self, doses: np.ndarray) -> tuple[float, np.ndarray, float, tuple[float, float]]:
-        """Return the best dose, the regret at `doses`, the regret at the best dose, and the near-optimal doses."""
-        expected, ceiling = self.expected(doses), self.best_possible(doses)
+    def optimum(self, doses: np.ndarray) -> tuple[float, float, float, tuple[float, float]]:
+        """Return the best dose, the utility of perfect knowledge, the smallest regret, and the near-optimal doses."""
+        expected = self.expected(doses)
         top = int(np.argmax(expected))
         near = np.log(doses[max(top - 1, 0)]), np.log(doses[min(top + 1, len(doses) - 1)])
         found = minimize_scalar(lambda u: -self.expected(np.exp([u]))[0], bounds=near, method="bounded")
         best, value = (np.exp(found.x), -found.fun) if -found.fun > expected[top] else (doses[top], expected[top])
+        ceiling = self.best_possible(np.append(doses, best))
         smallest = max(ceiling - value, 0.0)
 
-        def excess(u: float) -> float:
-            return ceiling - self.expected(np.exp([u]))[0] - 1.1 * smallest - 1e-12
+        limit = ceiling - 1.1 * smallest - 1e-12  # of the expected utility of a dose that is nearly as good
 
-        regret = np.maximum(ceiling - expected, 0.0)
-        return float(best), regret, float(smallest), _around(doses, regret > 1.1 * smallest, float(best), excess)
+        def excess(u: float) -> float:
+            return limit - self.expected(np.exp([u]))[0]
+
+        return float(best), ceiling, float(smallest), _around(doses, expected < limit, float(best), excess)
 
 
 def _around(doses: np.ndarray, bad: np.ndarray, best: float, excess: Callable[[float], float]) -> tuple[float, float]:

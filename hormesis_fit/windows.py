@@ -14,9 +14,9 @@ from hormesis_fit.posterior import (
     domain,
     dose_grid,
     given_doses,
+    labels_of,
     members,
     mixture,
-    predict,
     trial_of,
 )
 from hormesis_fit.quantities import QUANTITIES, solve
@@ -60,7 +60,8 @@ def window(
         average they are draws of the mixture, with ``model``. Over (dose): ``probability`` that the dose has the
         benefit, and its ``expected_utility`` and ``regret``. Scalars: ``prob_exists``, ``max_probability``,
         ``best_dose``, ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over
-        (window_level, piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space between them), and what was asked for.
+        (window_level, piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space
+        between them), and what was asked for.
 
     Raises
     ------
@@ -72,8 +73,9 @@ def window(
     Edges are roots on the log-dose axis on either side of the peak, so that a draw's window is one interval. Level
     windows follow from the sorted edges of all draws with the exact weights of their curves.
     """
-    _check(benefit, benefit_scale, level)
-    trial, group = trial_of(fit), members(fit)
+    check_benefit(benefit, benefit_scale, level)
+    group = members(fit)
+    trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     solved = [solve(member, threshold_of(member, benefit, benefit_scale), trial) for member in group]
@@ -90,7 +92,7 @@ def window(
             )
             for name, (unit, text) in QUANTITIES.items()
         },
-        coords={"chain": np.arange(chains), "draw": np.arange(draws), "dose": grid},
+        coords=labels_of(fit) | {"dose": grid},
     )
     exists = _gather(solved, which, picks, "exists").reshape(chains, draws).astype(bool)
     result["exists"] = (
@@ -116,7 +118,8 @@ def window(
     return result
 
 
-def _check(benefit: float, benefit_scale: str, level: float) -> None:
+def check_benefit(benefit: float, benefit_scale: str, level: float) -> None:
+    """Refuse a benefit, a scale or a level that make no sense, in one sentence."""
     if benefit_scale not in BENEFIT_SCALES:
         raise ValueError(unknown("benefit scale", benefit_scale, BENEFIT_SCALES))
     if isinstance(benefit, bool) or not isinstance(benefit, int | float | np.number) or not np.isfinite(benefit):
@@ -233,9 +236,8 @@ def _dose_results(
     low, high = exceedance.domain
     best, highest = exceedance.best()
     wide = np.geomspace(low, high, 121)
-    optimal, _, smallest, near = utility.optimum(wide)
+    optimal, ceiling, smallest, near = utility.optimum(wide)
     expected = utility.expected(grid.values)
-    ceiling = utility.best_possible(wide)
     levels = sorted({*LEVELS, float(level)})
     pieces = {one: exceedance.pieces(one) for one in levels}
     table = np.full((len(levels), max(1, *(len(found) for found in pieces.values())), 2), np.nan)
@@ -255,7 +257,12 @@ def _dose_results(
             "1",
             f"Mean of the benefit per benefit asked for, capped at {CAP:g}.",
         ),
-        "regret": (("dose",), ceiling - expected, "1", "Expected utility lost against knowing the best dose."),
+        "regret": (
+            ("dose",),
+            np.maximum(ceiling - expected, 0.0),
+            "1",
+            "Expected utility lost against knowing the best dose.",
+        ),
         "prob_exists": ((), exceedance.prob_exists, "1", "Posterior probability that there is a window at all."),
         "max_probability": ((), highest, "1", "Highest probability that any one dose has the benefit."),
         "best_dose": ((), best, "dose", "Dose with the highest probability of the benefit."),
@@ -276,6 +283,13 @@ def level_pieces(window: xr.Dataset, level: float | None = None) -> list[tuple[f
     return [(float(low), float(high)) for low, high in rows.values if np.isfinite(low)]
 
 
+def held_piece(window: xr.Dataset) -> tuple[float, float] | None:
+    """Return the interval of the level window that holds the best dose [dose], None where the window is empty."""
+    pieces, best = level_pieces(window), float(window["best_dose"])
+    # The best dose is the middle of a ragged top and may lie just outside a window that barely reaches its level.
+    return min(pieces, key=lambda piece: max(piece[0] / best, best / piece[1], 1.0), default=None)
+
+
 def _status(result: xr.Dataset, level: float) -> str:
     prob_exists = float(result["prob_exists"])
     if level_pieces(result.assign_attrs(level=level)):
@@ -292,7 +306,7 @@ def _flags(result: xr.Dataset, trial: xr.Dataset) -> list[str]:
     lower, upper = result["window_lower"].values[exists], result["window_upper"].values[exists]
     pieces = level_pieces(result)
     best = float(result["best_dose"])
-    piece = next(((low, high) for low, high in pieces if low <= best <= high), None)
+    piece = held_piece(result)
     peaks = result["peak_dose"].values[np.isfinite(result["peak_dose"].values)]
     spanned = np.quantile(peaks, [0.1, 0.9]) if peaks.size else None
     standard = trial.attrs.get("standard_dose")
@@ -306,6 +320,3 @@ def _flags(result: xr.Dataset, trial: xr.Dataset) -> list[str]:
         "NOT_MICRO": standard is not None and piece is not None and best / standard > 0.2,
     }
     return [name for name, there in raised.items() if there]
-
-
-__all__ = ["BENEFIT_SCALES", "LEVELS", "dose_grid", "level_pieces", "predict", "trial_of", "window"]

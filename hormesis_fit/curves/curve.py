@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+
 from hormesis_fit.parameter import Prior, Term, Value, option, parameter
+
+TINY = np.finfo(float).tiny
 
 
 def _control(curve: Curve) -> Prior:
@@ -138,6 +142,11 @@ def half_effect_dose(description: str = "dose of half the effect", symbol: str =
     return parameter(symbol, "dose", Prior("LogNormal", mu=0, sigma=0.5), description)
 
 
+def odds(dose: Value, half: Value, slope: Value) -> Value:
+    """Return (d / k)^h: exactly 0, with finite gradients, at dose 0; it overflows in no unit of dose before another."""
+    return dose / (dose + TINY) * np.exp(slope * (np.log(dose + TINY) - np.log(half)))
+
+
 def hill(dose: Value, half: Value, slope: Value) -> Value:
-    """Return the Hill function d^h / (d^h + k^h); finite, with its gradient, at dose 0 for slopes of at least one."""
-    return dose**slope / (dose**slope + half**slope)
+    """Return the Hill function d^h / (d^h + k^h); finite, with its gradient, at dose 0."""
+    return 1 - 1 / (1 + odds(dose, half, slope))

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 
-from hormesis_fit.curves.curve import Curve, half_effect_dose, hill
+from hormesis_fit.curves.curve import TINY, Curve, half_effect_dose, hill, odds
 from hormesis_fit.parameter import Prior, Value, parameter, root
-
-TINY = np.finfo(float).tiny
 
 
 def bell(dose: Value, peak: Value, width: Value) -> Value:
@@ -22,7 +20,7 @@ class BrainCousens(Curve):
 
     Notes
     -----
-    The peak stimulation :math:`s` (:math:`A / \Delta` on the interval scale) and the slope :math:`b` fix :math:`\psi` by
+    The peak stimulation :math:`s` (:math:`A / \Delta` on the interval scale) and the slope :math:`b` fix :math:`\psi`:
     :math:`b p - \ln(1 + 2 e^p) = (b-1)[\ln s - \ln(1+s) - \ln(b-1)] + b[\ln b + \ln(1+s)]`, :math:`p = \ln\psi`.
     """
 
@@ -64,10 +62,10 @@ class BrainCousens(Curve):
 
     def shape(self, dose: Value) -> Value:
         p, slope = self.log_coefficient(), 1 + self.slope_excess
-        ratio = dose / self.half_effect_dose
         # psi is linear / constant: it overflows for slopes near one, these two cannot.
         constant, linear = np.exp(-(p + abs(p)) / 2), np.exp((p - abs(p)) / 2)
-        return (constant + linear * ratio) / (constant + (constant + 2 * linear) * ratio**slope)
+        decline = (constant + 2 * linear) * odds(dose, self.half_effect_dose, slope)
+        return (constant + linear * dose / self.half_effect_dose) / (constant + decline)
 
 
 class ProductHill(Curve):
@@ -98,7 +96,7 @@ class ProductHill(Curve):
     def shape(self, dose: Value) -> Value:
         amplitude = self.relative(self.amplitude, self.amplitude_gain)
         rise = hill(dose, self.inhibition_dose * self.dose_ratio, self.stimulation_slope)
-        return (1 + amplitude * rise) / (1 + dose**self.slope / self.inhibition_dose**self.slope)
+        return (1 + amplitude * rise) / (1 + odds(dose, self.inhibition_dose, self.slope))
 
 
 class BellTail(Curve):
@@ -126,4 +124,4 @@ class BellTail(Curve):
     def shape(self, dose: Value) -> Value:
         amplitude = self.relative(self.amplitude, self.amplitude_gain)
         stimulation = amplitude * bell(dose, self.half_effect_dose * self.dose_ratio, self.width)
-        return (1 + stimulation) / (1 + dose**self.slope / self.half_effect_dose**self.slope)
+        return (1 + stimulation) / (1 + odds(dose, self.half_effect_dose, self.slope))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from hormesis_fit.curves.curve import Curve, half_effect_dose, hill
+from hormesis_fit.curves.curve import Curve, half_effect_dose, hill, odds
 from hormesis_fit.parameter import Prior, Value, parameter
 
 
@@ -29,7 +29,7 @@ class LogLogistic(Curve):
     slope: Value = parameter("b", "1", Prior("LogNormal", mu=math.log(2), sigma=0.7), "slope of the decline")
 
     def shape(self, dose: Value) -> Value:
-        return 1 / (1 + dose**self.slope / self.half_effect_dose**self.slope)
+        return 1 / (1 + odds(dose, self.half_effect_dose, self.slope))
 
 
 class SigmoidEmax(Curve):
