@@ -137,7 +137,7 @@ PRIORS = {
     "unknown argument": ('[sigma]\ndistribution = "HalfNormal"\nsgima = 1\n', 'did you mean "sigma"?'),
     "impossible argument": ('[sigma]\ndistribution = "HalfNormal"\nsigma = -1\n', "cannot be used"),
     "text argument": ('[sigma]\ndistribution = "HalfNormal"\nsigma = "wide"\n', "must be a finite number"),
-    "discrete": ('[sigma]\ndistribution = "Poisson"\nmu = 3\n', "must be a continuous PyMC distribution"),
+    "discrete": ('[sigma]\ndistribution = "Poisson"\nmu = 3\n', "no continuous distribution for the prior of sigma"),
     "unknown parameter": (
         '[peak_stimulus]\ndistribution = "HalfNormal"\nsigma = 1\n',
         'did you mean "peak_stimulation"?',

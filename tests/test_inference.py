@@ -218,6 +218,13 @@ def test_a_curve_that_nobody_knows_is_named(tmp_path):
         hf.window(fit)
 
 
+def test_columns_that_no_model_uses_are_refused_rather_than_ignored(trial):
+    with pytest.raises(ValueError, match='column "w" was read as weight='):
+        hf.fit(trial.assign(weight=trial["response"].assign_attrs(long_name="w")), random_seed=1)
+    with pytest.raises(TypeError, match=r"that read_trial\(\) returns"):
+        hf.fit({"dose": [1]})
+
+
 # --- the shape of a result --------------------------------------------------------------------------------------------
 
 
@@ -363,6 +370,7 @@ def test_a_structure_is_built_once_per_process():
         ("listed twice", {"curve": ["Constant", "Constant"]}),
         ('did you mean "peak_stimulation"', {"priors": {"peak_stimulus": Prior("HalfNormal", sigma=1)}}),
         ('did you mean "BellTail"', {"curve": "BelTail"}),
+        ("cannot be used", {"priors": {"peak_stimulation": Prior("HalfNormal", sigma=-1)}}),
     ],
 )
 def test_bad_arguments_are_refused_in_one_sentence(trial, expected, arguments):

@@ -94,7 +94,11 @@ def test_scale_and_direction_come_from_the_trial(trial):
         (ValueError, 'did you mean "gaussian"', {"family": "gausian"}),
         (TypeError, "got int", {"curve": 3}),
         (TypeError, "Prior", {"priors": {"control": 3.0}}),
-        (ValueError, "continuous PyMC distribution", {"priors": {"control": Prior("Nonsense", sigma=1)}}),
+        (
+            ValueError,
+            "no continuous distribution for the prior of control",
+            {"priors": {"control": Prior("Nonsense", sigma=1)}},
+        ),
         (ValueError, "control", {"priors": {"control": Prior("HalfNormal", width=1)}}),
     ],
 )
