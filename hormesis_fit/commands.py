@@ -79,6 +79,10 @@ def fit(
     columns = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "standard_dose", "control")
     trial = read_table(table, **{name: given[name] for name in (*columns, "missing", "sheet")})
     settings = {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
+    if engine in ("optimum", "mode"):
+        raise Failure(
+            f"The engine {engine} gives one best curve and no window: use it from Python, with fit(engine=...)."
+        )
     settings |= {"curve": parse_curves(curve or ["average"]), "priors": read_priors(priors), "random_seed": seed}
     target = check_target(out or Path(f"{table.stem}-hormesis"), overwrite=overwrite)
     with staged(target, context.obj) as folder:

@@ -13,16 +13,17 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from hormesis_fit.curves import AVERAGE, Curve
+from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.engines import Result, Settings, machine_for, run_curve
 from hormesis_fit.evidence import evidence_table
 from hormesis_fit.model import CurveLike, Specification, scales, specify
+from hormesis_fit.optimum import optimise
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
 from hormesis_fit.wording import quote, unknown
 
 NOT_MODELLED = ("sd", "se", "n", "successes", "lower", "upper", "weight")
-ENGINES = ("auto", "importance", "nuts")
+ENGINES = ("auto", "importance", "nuts", "optimum", "mode")
 
 
 def fit(
@@ -45,13 +46,15 @@ def fit(
     trial : Dataset
         As `read_trial` returns it, dims (observation,).
     curve : str, class, Curve, or a list of them
-        ``"average"`` fits every curve of the default set and averages them; a list averages over one's own.
+        ``"average"`` fits every curve of the default set and averages them, ``"hormetic"``, ``"null"`` and ``"all"``
+        those of other sets; a list averages over one's own.
     family : str
         Observation model, a name in `FAMILIES`.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
-    engine : {"auto", "importance", "nuts"}
+    engine : {"auto", "importance", "nuts", "optimum", "mode"}
         Importance sampling needs no compilation; ``"auto"`` uses it while it is healthy and NUTS otherwise.
+        ``"optimum"`` gives the maximum of the likelihood, ``"mode"`` that of prior times likelihood, instead of draws.
     prior_hormesis : float
         Prior probability of the hormetic curves of an average together.
     draws, tune, chains : int
@@ -64,7 +67,8 @@ def fit(
     DataTree
         For one curve: ``posterior`` and ``sample_stats`` with dims (chain, draw), ``log_likelihood``, ``log_prior``,
         ``observed_data``, ``constant_data``, ``evidence``. For an average: ``evidence`` over (model,) and one whole
-        fit for each curve in ``models/<curve>``.
+        fit for each curve in ``models/<curve>``. An optimum or a mode has the group ``optimum``, over (quantity,),
+        in place of every group of draws.
 
     Raises
     ------
@@ -78,9 +82,11 @@ def fit(
     settings = _settings(engine, draws, tune, chains, random_seed)
     if not 0 < prior_hormesis < 1:
         raise ValueError(f"prior_hormesis must lie between 0 and 1, got {prior_hormesis!r}.")
-    single = isinstance(curve, str | type | Curve) and curve != "average"
-    wanted = [curve] if single else list(AVERAGE if curve == "average" else curve)
+    single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
+    wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
     specifications = _specifications(trial, wanted, family, priors)
+    if engine in ("optimum", "mode"):
+        return _optima(trial, specifications, settings, single=single)
     trees, records, seconds = _fit_all(trial, specifications, settings)
     table = evidence_table(records, prior_hormesis=prior_hormesis)
     attrs = _attrs(trial, list(specifications), family, settings.seed)
@@ -181,8 +187,33 @@ def _tree(trial: xr.Dataset, specification: Specification, result: Result) -> xr
     return xr.DataTree.from_dict(groups | _data_groups(trial))
 
 
+def _optima(
+    trial: xr.Dataset, specifications: Mapping[str, Specification], settings: Settings, *, single: bool
+) -> xr.DataTree:
+    """Maxima instead of draws, one group ``optimum`` for every curve."""
+    found, failed = {}, {}
+    with progress(len(specifications)) as step, threadpool_limits(1, user_api="blas"):
+        for label, specification in specifications.items():
+            step(f"Fitting {label}")
+            try:
+                table = optimise(specification, trial, settings.generator(label), mode=settings.engine == "mode")
+            except Exception as error:  # one curve that fails must not take the others along
+                if single:
+                    raise
+                failed[label] = (str(error).splitlines() or [""])[0]
+                continue
+            table["unit"] = "quantity", [unit_label(unit, trial) for unit in table["unit"].values]
+            found[label] = table.assign_attrs(table.attrs | _recorded(specification))
+    if not found:
+        raise RuntimeError(f"No curve could be fitted ({'; '.join(failed.values())}).")
+    groups = {("optimum" if single else f"models/{label}/optimum"): table for label, table in found.items()}
+    tree = xr.DataTree.from_dict(groups | _data_groups(trial))
+    attrs = _attrs(trial, list(found), next(iter(specifications.values())).family, settings.seed)
+    tree.attrs = attrs | {"engine": settings.engine, "failed": json.dumps(failed)}
+    return tree
+
+
 def _describe(posterior: xr.Dataset, specification: Specification, trial: xr.Dataset) -> None:
-    curve = specification.curve
     for name, known in specification.declared().items():
         posterior[name].attrs = {
             "units": unit_label(known.unit, trial),
@@ -191,11 +222,17 @@ def _describe(posterior: xr.Dataset, specification: Specification, trial: xr.Dat
             "symbol": known.symbol,
             "prior": str(specification.priors[name]),
         }
+    posterior.attrs = _recorded(specification)
+
+
+def _recorded(specification: Specification) -> dict[str, str]:
+    """What a result says of its curve, so that it can be rebuilt."""
+    curve = specification.curve
     fixed = {name: getattr(curve, name) for name in curve.parameters() if name not in specification.priors}
     priors = {
         name: {"distribution": prior.distribution} | prior.arguments for name, prior in specification.priors.items()
     }
-    posterior.attrs = {
+    return {
         "curve": type(curve).__name__,
         "family": specification.family,
         "fixed": json.dumps(fixed),

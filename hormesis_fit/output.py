@@ -119,9 +119,9 @@ def watching(*, to_the_end: bool) -> Iterator[Watch]:
     finally:
         watch.clean()
         watch.finished = True
-        if not to_the_end:
-            for number, handler in former.items():
-                signal.signal(number, handler)
+        for number, handler in former.items():
+            # While the interpreter shuts down it would put the default back, which kills, unless a signal is ignored.
+            signal.signal(number, signal.SIG_IGN if to_the_end else handler)
 
 
 def check_target(out: Path, *, overwrite: bool) -> Path:

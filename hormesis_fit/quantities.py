@@ -24,24 +24,11 @@ QUANTITIES = {
 
 def solve(member: Member, threshold: np.ndarray, trial: xr.Dataset) -> dict[str, np.ndarray]:
     """Return the quantities of every draw, each of shape (sample,)."""
-    grid = _search_grid(trial)
-    gains = member.gain(np.exp(grid)[None, :])
-    gains = np.broadcast_to(gains, (member.size, len(grid)))
-    top = np.argmax(gains, axis=1)
-    peak, inner = _peaks(member, grid, gains, top)
-    height = np.where(inner, _at(member, peak), np.nan)
-    crossing = _Crossings(member, grid, gains, np.where(inner, peak, grid[top]), top)
+    crossing = Crossings.of(member, trial)
     lower, upper = crossing.window(threshold)
     low, high = domain(trial)
     exists = (lower <= high) & (upper >= low)
-    control = member.curve.control[:, 0]
-    positive = inner & (height > 0)
-    zero = crossing.descent(np.zeros(member.size))
-    return {
-        "peak_dose": np.where(positive, np.exp(peak), np.nan),
-        "peak_response": np.where(positive, control + member.curve.sign * height, np.nan),
-        "peak_stimulation": np.where(positive, height / np.abs(control), np.nan),
-        "zero_equivalent_dose": np.where(positive & np.isfinite(zero), zero, np.nan),
+    return crossing.landmarks() | {
         "half_effect_dose": _half_effect(member, crossing),
         "window_lower": np.where(exists, lower, np.nan),
         "window_upper": np.where(exists, upper, np.nan),
@@ -96,37 +83,76 @@ def _arrays(part: Member) -> dict[str, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class _Crossings:
+class Crossings:
     """Doses at which the gain of every draw crosses a level, on either side of its peak."""
 
     member: Member
     grid: np.ndarray
     gains: np.ndarray  # (sample, grid)
     peak: np.ndarray  # log dose
-    top: np.ndarray  # its index on the grid
+    inner: np.ndarray  # whether it is a peak inside the grid, not the end of a slope or a plateau
+
+    @classmethod
+    def of(cls, member: Member, trial: xr.Dataset) -> Crossings:
+        """Find the peak of every draw."""
+        grid = _search_grid(trial)
+        gains = np.broadcast_to(member.gain(np.exp(grid)[None, :]), (member.size, len(grid)))
+        top = np.argmax(gains, axis=1)
+        peak, inner = _peaks(member, grid, gains, top)
+        return cls(member, grid, gains, np.where(inner, peak, grid[top]), inner)
+
+    def landmarks(self) -> dict[str, np.ndarray]:
+        """Return the peak and the zero-equivalent dose of every draw, NaN where there is none."""
+        curve = self.member.curve
+        control = curve.control[:, 0]
+        height = np.where(self.inner, _at(self.member, self.peak), np.nan)
+        positive = self.inner & (height > 0)
+        zero = self.descent(np.zeros(self.member.size))
+        return {
+            "peak_dose": np.where(positive, np.exp(self.peak), np.nan),
+            "peak_response": np.where(positive, control + curve.sign * height, np.nan),
+            "peak_stimulation": np.where(positive, height / np.abs(control), np.nan),
+            "zero_equivalent_dose": np.where(positive & np.isfinite(zero), zero, np.nan),
+        }
+
+    def reached(self, level: np.ndarray) -> np.ndarray:
+        """Whether the highest gain is at least a level."""
+        return np.maximum(_at(self.member, self.peak), self.gains.max(axis=1)) >= level
 
     def window(self, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return lower and upper edge; (inf, -inf), an empty interval, where the threshold is not reached."""
-        reached = np.maximum(_at(self.member, self.peak), self.gains.max(axis=1)) >= threshold
+        reached = self.reached(threshold)
         lower, upper = self.ascent(threshold), self.descent(threshold)
         return np.where(reached, lower, np.inf), np.where(reached, upper, -np.inf)
 
+    def rise(self, level: np.ndarray) -> np.ndarray:
+        """Return the dose left of the peak that reaches a level above 0, NaN where there is none."""
+        reached = self.reached(level)
+        return np.where(reached, self.ascent(np.where(reached, level, np.nan)), np.nan)
+
+    def fall(self, level: np.ndarray) -> np.ndarray:
+        """Return the dose right of the peak where the gain falls to a level, NaN where it never does."""
+        reached = self.reached(level)
+        dose = self.descent(np.where(reached, level, np.nan))
+        return np.where(reached & np.isfinite(dose), dose, np.nan)
+
     def ascent(self, level: np.ndarray) -> np.ndarray:
         """Return the dose left of the peak that reaches a level; 0 where every dose down to 0 does."""
-        below = (self.gains < level[:, None]) & (np.arange(len(self.grid)) <= self.top[:, None])
+        # Left of the peak itself: the highest grid point may lie on its other side.
+        below = (self.gains < level[:, None]) & (self.grid < self.peak[:, None])
         last = len(self.grid) - 1 - np.argmax(below[:, ::-1], axis=1)
         there = below.any(axis=1)
-        right = np.where(last >= self.top, self.peak, self.grid[np.minimum(last + 1, len(self.grid) - 1)])
-        root = self._root(self.grid[last], np.minimum(right, self.peak), level, there)
+        right = np.minimum(self.grid[np.minimum(last + 1, len(self.grid) - 1)], self.peak)
+        root = self._root(self.grid[last], right, level, there)
         return np.where(there, np.exp(root), 0.0)
 
     def descent(self, level: np.ndarray) -> np.ndarray:
         """Return the dose right of the peak where the gain falls to a level; inf where it never does."""
-        below = (self.gains < level[:, None]) & (np.arange(len(self.grid)) >= self.top[:, None])
+        below = (self.gains < level[:, None]) & (self.grid > self.peak[:, None])
         first = np.argmax(below, axis=1)
         there = below.any(axis=1)
-        left = np.where(first <= self.top, self.peak, self.grid[np.maximum(first - 1, 0)])
-        root = self._root(np.maximum(left, self.peak), self.grid[first], level, there)
+        left = np.maximum(self.grid[np.maximum(first - 1, 0)], self.peak)
+        root = self._root(left, self.grid[first], level, there)
         return np.where(there, np.exp(root), np.inf)
 
     def _root(self, left: np.ndarray, right: np.ndarray, level: np.ndarray, there: np.ndarray) -> np.ndarray:
@@ -146,9 +172,9 @@ class _Crossings:
         return result
 
 
-def _half_effect(member: Member, crossing: _Crossings) -> np.ndarray:
+def _half_effect(member: Member, crossing: Crossings) -> np.ndarray:
     """Dose of half the span beyond the peak (of half the rise, for a rising curve), shape (sample,)."""
-    if member.curve.trend == "returning":
+    if member.curve.trend in ("returning", "open"):
         return np.full(member.size, np.nan)
     half = np.broadcast_to(np.asarray(member.curve.reach), (member.size, 1))[:, 0] / 2
     if member.curve.trend == "rising":

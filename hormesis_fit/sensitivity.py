@@ -246,7 +246,7 @@ def prior_check(fit: xr.DataTree, *, size: int = 1000) -> xr.Dataset:
         words. Both ought to stay below 0.05.
     """
     trial = trial_of(fit)
-    shares = {member.label: _prior_shares(member, trial, int(fit.attrs["seed"]), size) for member in members(fit)}
+    shares = {member.label: prior_shares(member, trial, int(fit.attrs["seed"]), size) for member in members(fit)}
     data = {
         name: ("model", [share[k] for share in shares.values()]) for k, name in enumerate(("far_share", "peak_share"))
     }
@@ -257,8 +257,9 @@ def prior_check(fit: xr.DataTree, *, size: int = 1000) -> xr.Dataset:
     return xr.Dataset(data, coords={"model": list(shares)}, attrs={"far": words})
 
 
-def _prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tuple[float, float]:
-    drawn = _prior_draws(json.loads(member.draws.attrs["priors"]), seed, size)
+def prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tuple[float, float]:
+    """Return the two shares of `prior_check` for one curve, whose draws need no more than the attr ``priors``."""
+    drawn = prior_draws(json.loads(member.draws.attrs["priors"]), seed, size)
     if drawn is None:
         return np.nan, np.nan
     curve = member.curve.with_values(
@@ -278,8 +279,8 @@ def _prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tu
     return float(np.mean(inside > limit)), float(astray.sum() / max(peaked.sum(), 1))
 
 
-def _prior_draws(priors: Mapping[str, dict], seed: int, size: int) -> dict[str, np.ndarray] | None:
-    """Draws of shape (size, 1), or None where a distribution is not known here."""
+def prior_draws(priors: Mapping[str, dict], seed: int, size: int) -> dict[str, np.ndarray] | None:
+    """Return draws of shape (size, 1), or None where a distribution is not known here."""
     rng, drawn = np.random.default_rng([seed, 4]), {}
     for name, prior in priors.items():
         arguments = {key: value for key, value in prior.items() if key != "distribution"}

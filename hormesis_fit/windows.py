@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -198,20 +199,26 @@ class Exceedance:
     def pieces(self, level: float) -> list[tuple[float, float]]:
         """Return the intervals of doses whose probability reaches a level.
 
-        Gaps in which the probability stays within its Monte Carlo error of the level are no gaps.
+        Gaps in which the probability stays within its Monte Carlo error of the level are no gaps, but rags of an edge.
         """
         edges, heights = self.steps()
         inside = heights >= level
         starts = np.flatnonzero(inside & ~np.concatenate([[False], inside[:-1]]))
         ends = np.flatnonzero(inside & ~np.concatenate([inside[1:], [False]]))
         tolerance = 4 * self.noise * np.sqrt(level * (1 - level))
-        merged: list[tuple[int, int]] = []
+        merged: list[tuple[float, float]] = []
+        last = 0
         for start, end in zip(starts, ends, strict=True):
-            if merged and heights[merged[-1][1] + 1 : start].min() >= level - tolerance:
-                merged[-1] = (merged[-1][0], end)
-            else:
-                merged.append((start, end))
-        return [(float(edges[start]), float(edges[end + 1])) for start, end in merged]
+            piece = float(np.log(edges[start])), float(np.log(edges[end + 1]))
+            close = bool(merged) and heights[last + 1 : start].min() >= level - tolerance
+            merged[-1:] = [_joined(merged[-1], piece)] if close else [*merged[-1:], piece]
+            last = end
+        return [(self._clipped(low), self._clipped(high)) for low, high in merged]
+
+    def _clipped(self, log_dose: float) -> float:
+        """A dose inside the domain, whose ends survive the way through the logarithm."""
+        dose = float(np.clip(np.exp(log_dose), *self.domain))
+        return next((end for end in self.domain if math.isclose(dose, end, rel_tol=1e-12)), dose)
 
     def best(self) -> tuple[float, float]:
         """Return the dose with the highest probability, and that probability.
@@ -219,15 +226,26 @@ class Exceedance:
         The top of a step function of draws is ragged: the dose is the log-middle of the piece that reaches the maximum
         within its Monte Carlo error.
         """
-        _, heights = self.steps()
+        edges, heights = self.steps()
         highest = float(heights.max())
         if highest <= 0:
             return float("nan"), 0.0
         near = self.pieces(max(highest - self.noise, highest / 2))
-        edges, heights = self.steps()
         middle = float(np.sqrt(edges[np.argmax(heights)] * edges[np.argmax(heights) + 1]))
-        low, high = next(piece for piece in near if piece[0] <= middle <= piece[1])
+        low, high = min(near, key=lambda piece: max(piece[0] / middle, middle / piece[1], 1.0))
         return float(np.sqrt(low * high)), highest
+
+
+def _joined(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
+    """Join two intervals whose gap is noise.
+
+    A rag of an edge adds its length and not its gap: the edge then neither lags behind the level's crossing nor runs
+    ahead of it.
+    """
+    first, gap, second = left[1] - left[0], right[0] - left[1], right[1] - right[0]
+    if min(first, second) > 4 * gap:
+        return left[0], right[1]
+    return (left[0], left[1] + second) if first >= second else (right[0] - first, right[1])
 
 
 def _dose_results(
@@ -235,7 +253,7 @@ def _dose_results(
 ) -> xr.Dataset:
     low, high = exceedance.domain
     best, highest = exceedance.best()
-    wide = np.geomspace(low, high, 121)
+    wide = np.geomspace(low, high, 361)
     optimal, ceiling, smallest, near = utility.optimum(wide)
     expected = utility.expected(grid.values)
     levels = sorted({*LEVELS, float(level)})

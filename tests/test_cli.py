@@ -104,6 +104,7 @@ OPTIONS = {
     "curve number": ("--curve", "LogLogistic(slope=steep)", "Expected a number for slope"),
     "unknown family": ("--family", "gausian", 'did you mean "gaussian"?'),
     "unknown engine": ("--engine", "nut", 'did you mean "nuts"?'),
+    "engine without a window": ("--engine", "optimum", "gives one best curve and no window"),
     "benefit zero": ("--benefit", "0", "benefit must be above 0"),
     "benefit negative": ("--benefit", "-0.1", "benefit must be above 0"),
     "benefit of 10": ("--benefit", "1000", "write 0.10 for ten per cent"),

@@ -49,7 +49,7 @@ def test_lettuce_has_the_reference_quantiles(engine):
 @pytest.mark.parametrize("benefit", [0.05, 0.1, 0.15])
 def test_lettuce_has_the_reference_windows(engine, benefit):
     expected = REFERENCE["lettuce_brain_cousens"]["windows"][str(benefit)]
-    window = hf.window(fitted(curve="BrainCousens", engine=engine), benefit=benefit)
+    window = hf.window(fitted(curve="BrainCousens", engine=engine, draws=5000), benefit=benefit)
     slack = 0.015 if engine == "importance" else 0.02
     assert window["prob_exists"].item() == pytest.approx(expected["prob_exists"], abs=slack)
     assert window["max_probability"].item() == pytest.approx(expected["max_probability"], abs=slack)

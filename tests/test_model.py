@@ -90,7 +90,7 @@ def test_scale_and_direction_come_from_the_trial(trial):
     ("error", "expected", "arguments"),
     [
         (ValueError, 'did you mean "BrainCousens"', {"curve": "BrainCousin"}),
-        (ValueError, "LogLogistic", {"curve": "zzz"}),
+        (ValueError, "BrainCousens", {"curve": "zzz"}),
         (ValueError, 'did you mean "gaussian"', {"family": "gausian"}),
         (TypeError, "got int", {"curve": 3}),
         (TypeError, "Prior", {"priors": {"control": 3.0}}),

@@ -130,7 +130,7 @@ class TestEdges:
         # What the grid does not reach lies beyond it.
         assert np.all(lower[here][first == 0] <= grid[0])
         assert np.all(upper[here][last == len(grid) - 1] >= grid[-1])
-        assert (here.size > DRAWS / 20) is (type(member.curve).hormetic or member.curve.trend == "rising")
+        assert (here.size > DRAWS / 20) is (type(member.curve).hormetic or member.curve.trend in ("rising", "open"))
 
     def test_are_where_the_gain_is_the_benefit(self, fit):
         [member] = members(fit)
@@ -215,14 +215,15 @@ class TestEdges:
     def test_of_steep_curves_are_found_in_any_unit(self, curve_class, prior_draws, factor):
         known, draws = curve_class().parameters(), prior_draws(curve_class(), 40)
         draws = {name: x * (5 if "slope" in name else 1) for name, x in draws.items()}
-        scaled = {name: x * (factor if known[name].unit == "dose" else 1) for name, x in draws.items()}
+        power = {"dose": 1, "1 / dose": -1}
+        scaled = {name: x * factor ** power.get(known[name].unit, 0) for name, x in draws.items()}
         fit = make_fit([(curve_class(), scaled)], doses=LETTUCE * factor)
         assert np.all(np.isfinite(predict(fit)))
         result = window(fit, doses=LETTUCE * factor)
         [member] = members(make_fit([(curve_class(), draws)]))
         share = (gains_on(member, np.unique(LETTUCE)) >= 0.1 * member.curve.control).mean(axis=0)
         np.testing.assert_allclose(result["probability"], share, atol=1e-12)
-        assert np.isfinite(flat(result, "half_effect_dose")).all() == (curve_class is not Constant)
+        assert np.isfinite(flat(result, "half_effect_dose")).all() == (curve_class.trend in ("falling", "rising"))
 
     @given(control=st.floats(0.1, 10), s=st.floats(0.11, 3), excess=st.floats(0.05, 7), log_half=st.floats(-4, 7))
     @settings(max_examples=20, deadline=None, database=None)
@@ -494,7 +495,8 @@ class TestBenefit:
 class TestUnits:
     @pytest.mark.parametrize(("dose_factor", "response_factor"), [(1000.0, 1000.0), (1e-6, 1.0)])
     def test_window_is_invariant(self, template, prior_draws, dose_factor, response_factor):
-        factor = {"1": 1.0, "dose": dose_factor, "response": response_factor}
+        factor = {"1": 1.0, "dose": dose_factor, "response": response_factor, "1 / dose": 1 / dose_factor}
+        factor["response / dose"] = response_factor / dose_factor
         draws, known = prior_draws(template, 60), template.parameters()
         other = {name: values * factor[known[name].unit] for name, values in draws.items()}
         before = window(make_fit([(template, draws)]))
@@ -514,14 +516,14 @@ class TestUtility:
         assert float(result["regret"].min()) >= -1e-12
         assert float(result["regret"].min()) >= float(result["optimal_regret"]) - 1e-9
         ceiling = (result["regret"] + result["expected_utility"]).values
-        np.testing.assert_allclose(ceiling, ceiling[0], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(ceiling, ceiling[0], rtol=1e-8, atol=1e-12)
 
     def test_near_optimal_doses_contain_the_optimum_and_are_nearly_as_good(self, fit, result):
         low, high = result["near_optimal"].values
         best, smallest = float(result["optimal_dose"]), float(result["optimal_regret"])
         assert low <= best <= high
         ends = window(fit, doses=[low, best, high])
-        assert np.all(ends["regret"] <= 1.1 * smallest + 1e-9)
+        assert np.all(ends["regret"] <= 1.1 * smallest + 1e-6)
         first, last = result.attrs["domain"]
         outside = [end for end in (low / 1.05, high * 1.05) if first <= end <= last] or [best]
         assert np.all(window(fit, doses=outside)["regret"] > 1.1 * smallest - 1e-12) or outside == [best]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
 
 from hormesis_fit.parameter import Prior, Term, Value, option, parameter
 
-TINY = np.finfo(float).tiny
+# Next to any dose nothing, and still a normal number after division by one: compiled code flushes what is smaller to 0.
+TINY = 1e-250
+ERFC = (
+    *(-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806),
+    *(0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277),
+)
 
 
 def _control(curve: Curve) -> Prior:
@@ -31,7 +37,7 @@ class Curve(Term):
         Whether the curve can rise above and fall back to the control.
     trend : str
         Where a high dose leads: ``"falling"`` below the control (shape 0), ``"rising"`` to a plateau of benefit
-        (shape 2), or ``"returning"`` to the control (shape 1).
+        (shape 2), ``"returning"`` to the control (shape 1), or ``"open"`` to no asymptote that it shares with others.
 
     Notes
     -----
@@ -72,8 +78,11 @@ class Curve(Term):
         usual = type(self)()
         skipped = {"scale", "direction"}
         options = {name: value for name, value in self.structure().items() if value != getattr(usual, name)}
+        numbers = {name: getattr(self, name) for name in self.parameters()}
         fixed = {
-            name: getattr(self, name) for name in self.parameters() if isinstance(getattr(self, name), int | float)
+            name: value
+            for name, value in numbers.items()
+            if isinstance(value, int | float) and value != getattr(usual, name)
         }
         differs = [f"{name}={value}" for name, value in (options | fixed).items() if name not in skipped]
         return f"{type(self).__name__}({', '.join(differs)})" if differs else type(self).__name__
@@ -150,3 +159,56 @@ def odds(dose: Value, half: Value, slope: Value) -> Value:
 def hill(dose: Value, half: Value, slope: Value) -> Value:
     """Return the Hill function d^h / (d^h + k^h); finite, with its gradient, at dose 0."""
     return 1 - 1 / (1 + odds(dose, half, slope))
+
+
+def peak_dose(description: str = "dose of the highest mean") -> Value:
+    """Declare a peak dose: log-normal, somewhat below the middle of the tested doses."""
+    return parameter("M", "dose", Prior("LogNormal", mu=-1 / 6, sigma=0.5), description)
+
+
+def stimulation(symbol: str, description: str, sigma: float = 0.5) -> Value:
+    """Declare a stimulation relative to the control, for responses with a true zero."""
+    return parameter(
+        symbol, "1", Prior("HalfNormal", sigma=sigma), f"{description}, relative to the control", scale="ratio"
+    )
+
+
+def gain(symbol: str, description: str) -> Value:
+    """Declare a stimulation in units of the response, for responses without a true zero."""
+    return parameter(symbol, "response", Prior("HalfNormal", sigma=2), description, scale="interval")
+
+
+def at_least(x: Value, bound: float) -> Value:
+    """Return max(x, bound) for positive numbers, without a comparison."""
+    return (x + bound + abs(x - bound)) / 2
+
+
+def sigmoid(x: Value) -> Value:
+    """Return the logistic function, which overflows nowhere."""
+    return (1 + np.tanh(x / 2)) / 2
+
+
+def hinge(x: Value, sharpness: float = 50.0) -> Value:
+    """Return max(x, 0) with its corner rounded over 1 / sharpness, exactly 0 at x = -1."""
+    return (_softplus(sharpness * x) - math.log1p(math.exp(-sharpness))) / sharpness
+
+
+def _softplus(x: Value) -> Value:
+    return (x + abs(x)) / 2 + np.log1p(np.exp(-abs(x)))
+
+
+def normal_cdf(x: Value) -> Value:
+    """Return the standard normal distribution function of `x`, to a relative error of 1.2e-7 in the lower tail.
+
+    The error function is no ufunc that works on PyTensor variables; this is its Chebyshev fit (Numerical Recipes in C,
+    section 6.2).
+    """
+    z = abs(x) / math.sqrt(2)
+    t = 1 / (1 + z / 2)
+    polynomial = 0.0
+    for coefficient in reversed(ERFC):
+        polynomial = polynomial * t + coefficient
+    tail = t * np.exp(-z * z + polynomial) / 2
+    # The tail below -|x|, mirrored for positive x: (1 + sign) / 2 - sign * tail without a sign function.
+    sign = x / (abs(x) + TINY)
+    return (1 + sign) / 2 - sign * tail
