@@ -131,7 +131,8 @@ def curves() -> None:
         template = kind()
         words = (kind.__doc__ or "").split("\n")[0]
         typer.echo(f"{name} ({'hormetic' if kind.hormetic else 'not hormetic'}): {words}\n  {kind.formula}")
-        _echo_parameters(template.parameters(), template.priors())
+        fixed = {known: f"{getattr(template, known)} (fixed)" for known in template.parameters()}
+        _echo_parameters(template.parameters(), fixed | template.priors())
     for name, family in FAMILIES.items():
         typer.echo(f"family {name}: {family.definition}")
         _echo_parameters(family.declared(), family.priors())

@@ -150,7 +150,7 @@ class BiphasicLogistic(Curve):
     :math:`L(x) = 1 / (1 + e^{-x})`; the curve is divided by its value at dose 0, which the published form leaves free.
     """
 
-    formula = r"\mu(d) = E_0 \frac{y(d)}{y(0)}, \quad y = 1 + A L\left(g \tfrac{d - K_s}{K_s}\right) - (1 + A) L\left(h \tfrac{d - K_i}{K_i}\right), \quad K_s = r K_i"  # noqa: E501
+    formula = r"\mu(d) = E_0 \frac{y(d)}{y(0)}, \quad y = 1 + A L\left(g \frac{d - K_s}{K_s}\right) - (1 + A) L\left(h \frac{d - K_i}{K_i}\right), \quad K_s = r K_i"  # noqa: E501
     source = "https://doi.org/10.1021/es1018948"
     hormetic = True
 
