@@ -1,10 +1,14 @@
-"""A progress bar that appears only when somebody has begun to wait."""
+"""Progress that appears only when somebody has begun to wait."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
 
 DELAY = 2.0  # seconds
 
@@ -18,19 +22,23 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     callable
         To be called with a description at the start of each step.
     """
-    from rich.console import Console
+    console = Console(stderr=True)
+    with (_in_notebook if console.is_jupyter else _in_terminal)(total, console) as step:
+        yield step
+
+
+@contextmanager
+def _in_terminal(total: int, console: Console) -> Iterator[Callable[[str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:.0f}/{task.total:.0f}"))
-    console = Console(stderr=True)
-    watched = console.is_terminal or console.is_jupyter
-    bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not watched)
+    bar = Progress(*columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task("", total=total)
-    started = [False]
+    begun: list[str] = []
 
     def step(description: str) -> None:
-        bar.update(task, description=description, advance=1.0 if started[0] else 0.0)
-        started[0] = True
+        bar.update(task, description=description, completed=len(begun))
+        begun.append(description)
 
     timer = threading.Timer(DELAY, bar.start)
     timer.daemon = True
@@ -40,3 +48,27 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
     finally:
         timer.cancel()
         bar.stop()
+
+
+@contextmanager
+def _in_notebook(total: int, console: Console) -> Iterator[Callable[[str], None]]:
+    """One line that is overwritten and then emptied: a bar of rich would need ipywidgets."""
+    from IPython.display import HTML, Pretty, display
+
+    started, begun, shown = time.monotonic(), [], []
+
+    def step(description: str) -> None:
+        begun.append(description)
+        if time.monotonic() - started < DELAY:
+            return
+        line: Any = Pretty(f"{description} ({len(begun)}/{total})")
+        if shown:
+            shown[0].update(line)
+        else:
+            shown.append(display(line, display_id=True))
+
+    try:
+        yield step
+    finally:
+        if shown:
+            shown[0].update(HTML(""))
