@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hormesis_fit.options import BENEFIT, bad_input, command_words, parse_curves, read_benefit, read_priors, read_table
+from hormesis_fit.options import (
+    BENEFIT,
+    bad_input,
+    chosen_curves,
+    command_words,
+    parse_curves,
+    read_benefit,
+    read_priors,
+    read_table,
+)
 from hormesis_fit.output import Failure, Watch, check_target, staged, write_result
 
 # PyMC costs seconds to import: it is imported by the commands that fit, when the input was found to be good.
@@ -58,7 +67,10 @@ def fit(
     control: Annotated[float | None, typer.Option(help="Known control mean, for a table without dose 0.")] = None,
     missing: Annotated[str, typer.Option(help="Rows without a response: error or drop.")] = "error",
     sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file.")] = None,
-    curve: Annotated[list[str] | None, typer.Option(help="Curve; again for more. By default all, averaged.")] = None,
+    curve: Annotated[
+        list[str] | None,
+        typer.Option(help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"),
+    ] = None,
     family: Annotated[str, typer.Option(help="How responses scatter: gaussian or student_t.")] = "gaussian",
     priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
     prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
@@ -66,6 +78,9 @@ def fit(
     benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
     level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
     engine: Annotated[str, typer.Option(help="auto, importance or nuts.")] = "auto",
+    leave_one_dose_out: Annotated[
+        bool, typer.Option("--leave-one-dose-out", help="Refit without each dose in turn, for the report.")
+    ] = False,
     draws: Annotated[int, typer.Option(help="Posterior draws per chain.")] = 1000,
     tune: Annotated[int, typer.Option(help="Warm-up steps of NUTS.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
@@ -87,6 +102,8 @@ def fit(
     target = check_target(out or Path(f"{table.stem}-hormesis"), overwrite=overwrite)
     with staged(target, context.obj) as folder:
         result = _fit(trial, settings, asked, context.obj)
+        if leave_one_dose_out:
+            _leave_one_dose_out(result, trial, settings, context.obj)
         _write(result, folder, target)
     return _report_fit(result, target, drawn=seed is None)
 
@@ -117,24 +134,30 @@ def demo(
 
 
 @app.command()
-def curves() -> None:
-    """List the curves with their formulas, parameters and priors."""
-    from hormesis_fit.curves import CURVES
+def curves(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Curve, or set: average, hormetic, null, all.")
+    ] = None,
+) -> None:
+    """List the curves with their formulas, parameters, priors and references."""
     from hormesis_fit.families import FAMILIES
 
+    chosen = chosen_curves(name)
     typer.echo(
         "Priors are written for a unit-free trial: responses in standard deviations of all responses from the control\n"
         "mean, doses on the log scale in widths of the design from its middle; shown for a benefit upwards on the\n"
         "ratio scale. A prior of your own (--priors) is in the units of the trial.\n"
     )
-    for name, kind in CURVES.items():
+    for label, kind in chosen.items():
         template = kind()
         words = (kind.__doc__ or "").split("\n")[0]
-        typer.echo(f"{name} ({'hormetic' if kind.hormetic else 'not hormetic'}): {words}\n  {kind.formula}")
+        typer.echo(f"{label} ({'hormetic' if kind.hormetic else 'not hormetic'}): {words}\n  {kind.formula}")
+        if kind.source:
+            typer.echo(f"  {kind.source}")
         fixed = {known: f"{getattr(template, known)} (fixed)" for known in template.parameters()}
         _echo_parameters(template.parameters(), fixed | template.priors())
-    for name, family in FAMILIES.items():
-        typer.echo(f"family {name}: {family.definition}")
+    for label, family in ({} if name else FAMILIES).items():
+        typer.echo(f"family {label}: {family.definition}")
         _echo_parameters(family.declared(), family.priors())
 
 
@@ -193,6 +216,16 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
     question = {name: asked[name] for name in ("benefit", "benefit_scale", "level")}
     result["window"] = window(result, **question).assign_attrs(stated=int(asked["stated"]))
     return result
+
+
+def _leave_one_dose_out(result: xr.DataTree, trial: xr.Dataset, settings: dict[str, Any], watch: Watch) -> None:
+    """Store how well every dose group is predicted by the others, for the report."""
+    from hormesis_fit.hypotheses import leave_one_dose_out
+
+    names = ("curve", "family", "priors", "prior_hormesis", "draws")
+    chosen = {name: settings[name] for name in names} | {"random_seed": int(result.attrs["seed"])}
+    result["leave_one_dose_out"] = leave_one_dose_out(trial, **chosen)
+    watch.check()
 
 
 def _write(result: xr.DataTree, folder: Path, target: Path) -> None:

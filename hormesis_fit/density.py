@@ -15,11 +15,12 @@ from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace, vectorize_graph
 
 # Python code op by op: other linkers compile for seconds, other optimisers evaluate 4 to 20 times slower on this one.
-INTERPRETED = Mode(linker="py", optimizer="fast_compile")
+# Parameters out of range give NaN and count as impossible, instead of stopping a run of thousands of points.
+INTERPRETED = Mode(linker="py", optimizer="fast_compile").including("local_remove_check_parameter")
 
 
 class Density:
-    """Log prior and log likelihood of a model with scalar parameters, at many unconstrained points.
+    """Log prior and log likelihood of a model, at many unconstrained points.
 
     Parameters
     ----------
@@ -31,11 +32,18 @@ class Density:
         self.model = model
         self.names = [rv.name for rv in model.free_RVs]
         self._values = [model.rvs_to_values[rv] for rv in model.free_RVs]
+        # Scalars, and vectors with a dim: offsets of groups and coefficients of covariates.
+        dims = [model.named_vars_to_dims.get(name) or () for name in self.names]
+        self.shapes = [tuple(len(model.coords[dim]) for dim in own) for own in dims]
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
+        self._places = [
+            slice(int(end) - int(np.prod(shape)), int(end)) for end, shape in zip(ends, self.shapes, strict=True)
+        ]
 
     @property
     def dimension(self) -> int:
-        """Number of parameters."""
-        return len(self.names)
+        """Number of parameters, every element of a vector for itself."""
+        return self._places[-1].stop
 
     def set_data(self, data: Mapping[str, np.ndarray]) -> None:
         """Replace the numbers of the model, also by another number of observations."""
@@ -44,20 +52,23 @@ class Density:
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log prior and log likelihood at points of shape (n, dimension), both of shape (n,)."""
-        prior, likelihood = self._evaluate(points)
+        prior, likelihood = self.pointwise(points)
         return _finite(prior), _finite(likelihood.sum(axis=1))
 
     def pointwise(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log prior, shape (n,), and log likelihood of every observation, shape (n, observation)."""
-        return self._evaluate(points)
+        # Far out in the prior a mean overflows or rounds to 0 or 1: such points count as impossible.
+        with np.errstate(all="ignore"):
+            return self._evaluate(points)
 
     def constrain(self, points: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the parameters at unconstrained points."""
+        """Return the parameters at unconstrained points, each of shape (n, ...)."""
         return dict(zip(self.names, self._constrain(points), strict=True))
 
     def unconstrain(self, draws: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the unconstrained points of parameters, shape (n, dimension)."""
-        return np.column_stack(self._unconstrain(*(np.ravel(draws[name]) for name in self.names)))
+        shaped = zip(self.names, self.shapes, strict=True)
+        return np.column_stack(self._unconstrain(*(np.reshape(draws[name], (-1, *shape)) for name, shape in shaped)))
 
     def prior_draws(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return draws from the prior, unconstrained, shape (size, dimension)."""
@@ -81,13 +92,17 @@ class Density:
 
     @cached_property
     def _unconstrain(self):
-        inputs = [pt.vector(name) for name in self.names]
+        inputs = [
+            pt.tensor(name, shape=(None,) * (1 + len(shape)), dtype="float64")
+            for name, shape in zip(self.names, self.shapes, strict=True)
+        ]
         return _interpret(inputs, [self._forward(rv, x) for rv, x in zip(self.model.free_RVs, inputs, strict=True)])
 
     @cached_property
     def _sample(self):
         size = pt.iscalar("size")
-        draws = [change_dist_size(rv, (size,)) for rv in self.model.free_RVs]
+        sized = zip(self.model.free_RVs, self.shapes, strict=True)
+        draws = [change_dist_size(rv, (size, *shape)) for rv, shape in sized]
         outputs = [self._forward(rv, x) for rv, x in zip(self.model.free_RVs, draws, strict=True)]
         sample = pm.pytensorf.compile([size], outputs, mode=INTERPRETED)
         return sample, find_rng_nodes(outputs)
@@ -102,13 +117,17 @@ class Density:
             transform = self.model.rvs_to_transforms[rv]
             x = value if transform is None else transform.backward(value, *rv.owner.inputs)
             term = pm.logp(rv, x)
-            terms.append(term if transform is None else term + transform.log_jac_det(value, *rv.owner.inputs))
+            term = term if transform is None else term + transform.log_jac_det(value, *rv.owner.inputs)
+            terms.append(term.sum() if term.ndim else term)
             constrained[rv] = x
         return constrained, pt.add(*terms)
 
     def _vectorized(self, outputs):
         points = pt.matrix("points")
-        columns = {value: points[:, index] for index, value in enumerate(self._values)}
+        columns = {
+            value: points[:, place] if shape else points[:, place.start]
+            for value, place, shape in zip(self._values, self._places, self.shapes, strict=True)
+        }
         return _interpret([points], vectorize_graph(outputs, replace=columns))
 
 

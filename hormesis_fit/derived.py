@@ -10,7 +10,8 @@ import pandas as pd
 import xarray as xr
 
 from hormesis_fit.posterior import Member, described, labels_of, members, mixture, trial_of
-from hormesis_fit.quantities import QUANTITIES, Crossings
+from hormesis_fit.quantities import Crossings
+from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
 
 REFERENCES = ("span", "control")
@@ -147,6 +148,15 @@ def derived_quantities(
     return result
 
 
+def derived_of(fit: xr.DataTree) -> xr.Dataset:
+    """Return the quantities of a fit: those that were stored in it, or those that are asked for by default."""
+    if "derived" in fit:
+        return fit["derived"].to_dataset()
+    # Not every family has a residual SD.
+    spread = all("sigma" in member.draws for member in members(fit))
+    return derived_quantities(fit, benchmark_kinds=[kind for kind in BENCHMARKS if spread or kind != "sd"])
+
+
 def benchmark_table(
     fit: xr.DataTree,
     *,
@@ -267,9 +277,9 @@ def _gather(solved: Sequence[Mapping[str, np.ndarray]], which: np.ndarray, picks
 
 def span_of(member: Member) -> np.ndarray:
     """Distance from the control to the asymptote at high doses, NaN without one, shape (sample,) [response]."""
-    if member.curve.trend == "returning":
+    if member.curve.trend in ("returning", "open"):
         return np.full(member.size, np.nan)
-    return np.broadcast_to(np.asarray(member.curve.reach, dtype=float), (member.size, 1))[:, 0]
+    return member.depth
 
 
 def _solve(member: Member, trial: xr.Dataset, asked: _Asked) -> dict[str, np.ndarray]:
@@ -312,7 +322,7 @@ def _benchmark(member: Member, kind: str, span: np.ndarray, asked: _Asked) -> np
         case "extra":
             return asked.benchmark * span
         case _:
-            return asked.benchmark_sd * member.draws["sigma"].values
+            return asked.benchmark_sd * member.spread
 
 
 def _areas(crossing: Crossings, found: Mapping[str, np.ndarray], lowest: float) -> dict[str, np.ndarray]:

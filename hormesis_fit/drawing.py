@@ -28,6 +28,7 @@ from hormesis_fit.windows import level_pieces
 
 type Width = Literal["single", "double"]
 
+SCREEN = 120  # dots per inch at which a notebook shows a figure
 WIDTHS = {"single": 89 / 25.4, "double": 183 / 25.4}  # one and two columns of a journal [inch]
 # Okabe and Ito's colours, which colour-blind readers tell apart; they differ in lightness too.
 BLUE, ORANGE, GREEN, VERMILION, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7F7F7F", "#1A1A1A"
@@ -108,7 +109,8 @@ def with_unit(value: str, unit: str) -> str:
 
 def label(variable: xr.DataArray, fallback: str) -> str:
     """Axis label with its unit, short enough for a column of a journal."""
-    name, unit = printable(variable.attrs.get("long_name") or fallback), printable(variable.attrs.get("units", ""))
+    name = printable(variable.attrs.get("long_name") or fallback).replace("_", " ")
+    unit = printable(variable.attrs.get("units", ""))
     return textwrap.shorten(f"{name} ({unit})" if unit else name, 60, placeholder="…") or fallback
 
 
@@ -227,6 +229,17 @@ def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
+class Picture(Figure):
+    """A figure that a notebook shows by itself, with or without pyplot."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.savefig(buffer, format="png", dpi=2 * SCREEN)
+        width, height = self.get_size_inches()
+        return buffer.getvalue(), {"width": round(SCREEN * width), "height": round(SCREEN * height)}
+
+
 def canvas(ax: Axes | None, width: Width, height: float) -> tuple[Figure, Axes]:
     """Return the figure and the axes to draw in; `height` is relative to the width."""
     if ax is not None:
@@ -236,7 +249,7 @@ def canvas(ax: Axes | None, width: Width, height: float) -> tuple[Figure, Axes]:
     inches = WIDTHS[width]
     # Two columns wide, a figure of the same proportions would fill half a page.
     size = (inches, inches * height if width == "single" else WIDTHS["single"] * height * 1.15)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Picture(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
@@ -251,7 +264,7 @@ def legend(figure: Figure, ax: Axes, handles: Sequence, *, own: bool, columns: i
 
 def title(ax: Axes, text: str, width: Width = "single") -> None:
     """Write a sentence above the axes, broken to the width of the figure."""
-    ax.set_title("\n".join(textwrap.wrap(text, 62 if width == "single" else 130)), parse_math=False)
+    ax.set_title("\n".join(textwrap.wrap(text, 60 if width == "single" else 130)), parse_math=False)
 
 
 def shade(ax: Axes, window: xr.Dataset) -> list[Patch]:
@@ -288,6 +301,7 @@ def draw_rug(ax: Axes, trial: xr.Dataset) -> Line2D:
     return Line2D([], [], label="tested dose", **style)
 
 
+@functools.cache
 def formula_uri(latex: str) -> str:
     """Return a formula as an SVG data URI, or nothing where mathtext cannot set it."""
     buffer = io.BytesIO()

@@ -21,6 +21,7 @@ from hormesis_fit.importance import Plan, importance_sample
 from hormesis_fit.model import Specification, model_data, model_of
 
 FLAT = 10  # parameters up to which importance sampling was found to work
+HEALTHY_ESS = 400
 CACHE_SIZE = 32  # model structures kept, the least recently used goes first
 MOST_THINNING = 20  # of the transitions of a second NUTS run ...
 MOST_SECONDS = 60.0  # ... and about how long it may take
@@ -165,7 +166,7 @@ def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) 
     sample = importance_sample(density, density.prior_draws(plan.prior_points, rng), rng, plan)
     points = sample.resample(settings.chains * settings.draws, rng)
     k, ess = pareto_k(sample.log_weights), sample.ess
-    healthy = np.isfinite(sample.log_evidence) and ess >= 400
+    healthy = np.isfinite(sample.log_evidence) and ess >= HEALTHY_ESS
     # k-hat alone cries wolf in one of seven fits whose effective sample size is above 10,000.
     healthy &= k < 0.7 or (ess >= 4000 and sample.weights.max() < 0.01)
     seconds["sample"] += time.perf_counter() - started
@@ -183,7 +184,8 @@ def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) 
 def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
     """NUTS, and once more, longer and more carefully, where it was unhealthy or its draws hang together too much."""
     result = _nuts(machine, data, settings, rng, seconds, target_accept=0.9)
-    goal = settings.draws * settings.chains / 4
+    # Offsets of groups are many and each of them cheap to know: thousands of effective draws of all are not needed.
+    goal = min(settings.draws * settings.chains / 4, np.inf if machine.density.dimension <= FLAT else HEALTHY_ESS)
     if result.complaints or result.ess < goal:
         needed = int(np.ceil(1.3 * goal / max(result.ess, 1.0)))
         thinning = min(max(needed, 2), MOST_THINNING, max(int(MOST_SECONDS / result.seconds), 1))
@@ -220,7 +222,9 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     flat = density.unconstrain({name: posterior[name].values for name in density.names})
     unconstrained = flat.reshape(settings.chains, settings.draws, -1)
     health = _nuts_health(unconstrained, int(stats["diverging"].sum()))
-    log_evidence, error = bridge_evidence(density, unconstrained, rng)
+    # A chain stuck at a bound has no finite place there: the health check sees it, the bridge would fail.
+    sound = bool(np.isfinite(unconstrained).all())
+    log_evidence, error = bridge_evidence(density, unconstrained, rng) if sound else (np.nan, np.nan)
     seconds["sample"] += time.perf_counter() - started
     kept_stats = {name: stats[name].values for name in ("diverging", "energy")}
     return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, seconds=duration, **health)
@@ -230,7 +234,7 @@ def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:
     columns = [chains[:, :, index] for index in range(chains.shape[2])]
     rhat = max(float(array_stats.rhat(column)) for column in columns)
     ess = min(float(array_stats.ess(column)) for column in columns)
-    wanted = min(400, chains.shape[0] * chains.shape[1] // 4)
+    wanted = min(HEALTHY_ESS, chains.shape[0] * chains.shape[1] // 4)
     complaints = []
     if not rhat < 1.01:
         complaints.append(f"R-hat {rhat:.3f}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib
@@ -247,7 +247,25 @@ CAPTIONS = {
 }
 
 
-def save_figures(fit: xr.DataTree, folder: str | Path, *, width: Width = "single") -> list[Path]:
+def draw_figures(fit: xr.DataTree, *, width: Width = "single") -> dict[str, Figure]:
+    """Draw every figure once, laid out for good: every file of it would otherwise lay it out anew."""
+    return {name: _settled(plot(fit, width=width)) for name, plot in FIGURES.items()}
+
+
+def _settled(figure: Figure) -> Figure:
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def save_figures(
+    fit: xr.DataTree,
+    folder: str | Path,
+    *,
+    width: Width = "single",
+    figures: Mapping[str, Figure] | None = None,
+) -> list[Path]:
     """Write every figure of a fit as PDF with embedded fonts and as PNG with 300 dots per inch.
 
     Parameters
@@ -258,6 +276,8 @@ def save_figures(fit: xr.DataTree, folder: str | Path, *, width: Width = "single
         Where to write; made if it is not there.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    figures : mapping, optional
+        What `draw_figures` returns, where they are drawn already.
 
     Returns
     -------
@@ -268,8 +288,7 @@ def save_figures(fit: xr.DataTree, folder: str | Path, *, width: Width = "single
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, plot in FIGURES.items():
-        figure = plot(fit, width=width)
+    for name, figure in (figures or draw_figures(fit, width=width)).items():
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": "hormesis_fit"})):
             written.append(folder / f"{name}.{suffix}")
             with matplotlib.rc_context(STYLE):
@@ -279,9 +298,14 @@ def save_figures(fit: xr.DataTree, folder: str | Path, *, width: Width = "single
 
 def figure_uri(fit: xr.DataTree, name: str, *, width: Width = "single") -> str:
     """Return a figure as an SVG data URI, for a page that stands alone."""
+    return svg_uri(_settled(FIGURES[name](fit, width=width)))
+
+
+def svg_uri(figure: Figure) -> str:
+    """Return a drawn figure as an SVG data URI."""
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        FIGURES[name](fit, width=width).savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
     return data_uri(buffer)
 
 

@@ -17,7 +17,7 @@ from scipy.special import expit, logit, logsumexp
 from hormesis_fit.parameter import Prior
 from hormesis_fit.posterior import Member, described, members, trial_of
 from hormesis_fit.quantities import solve
-from hormesis_fit.sensitivity import PRIORS, prior_draws
+from hormesis_fit.sensitivity import PRIORS, at_prior, prior_draws
 from hormesis_fit.windows import threshold_of
 from hormesis_fit.wording import unknown
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PRIOR_SIZE = 4000  # prior draws where a prior probability has no closed form
 HIGH_K = 0.7  # Pareto k-hat above which a leave-one-out density is not to be trusted
 METHODS = {"stacking": "stacking", "pseudo-bma": "BB-pseudo-BMA"}
+LEFT_OUT_FAMILIES = ("gaussian", "student_t")
 LOG_DENSITIES = {
     "Normal": lambda y, mu, sigma: stats.norm.logpdf(y, mu, sigma),
     "StudentT": lambda y, mu, sigma, nu: stats.t.logpdf(y, nu, mu, sigma),
@@ -42,7 +43,12 @@ def described_table(columns: Mapping[str, tuple], coords: Mapping[str, Any], **a
     return xr.Dataset(variables, coords=dict(coords), attrs=attrs)
 
 
-def stimulation_evidence(fit: xr.DataTree, *, rope: tuple[float, float] = (0.0, 0.05)) -> xr.Dataset:
+def stimulation_evidence(
+    fit: xr.DataTree,
+    *,
+    rope: tuple[float, float] = (0.0, 0.05),
+    windows: Mapping[str, xr.Dataset] | None = None,
+) -> xr.Dataset:
     """Weigh a negligible peak stimulation against one that is not, curve by curve, from draws alone.
 
     Parameters
@@ -51,6 +57,8 @@ def stimulation_evidence(fit: xr.DataTree, *, rope: tuple[float, float] = (0.0, 
         As `fit` returns it.
     rope : tuple of float
         Peak stimulations that are practically none, relative to the control [1].
+    windows : mapping, optional
+        What `curve_windows` returns, where it is known already.
 
     Returns
     -------
@@ -67,9 +75,14 @@ def stimulation_evidence(fit: xr.DataTree, *, rope: tuple[float, float] = (0.0, 
     """
     lowest, eps = _rope(rope)
     trial, group = trial_of(fit), members(fit)
-    drawn = {member.label: _stimulation(member, trial) for member in group if member.curve.hormetic}
+    hormetic = [member for member in group if member.curve.hormetic]
+    if windows is None:
+        drawn = {member.label: _stimulation(member, trial) for member in hormetic}
+    else:
+        known = {member.label: windows[member.label]["peak_stimulation"] for member in hormetic}
+        drawn = {label: np.nan_to_num(draws.values.ravel()) for label, draws in known.items()}
     seed = int(fit.attrs["seed"])
-    before = {member.label: _prior_below(member, trial, eps, seed) for member in group if member.curve.hormetic}
+    before = {member.label: _prior_below(member, trial, eps, seed) for member in hormetic}
     labels = list(drawn)
     prior, prior_size = np.array([before[label] for label in labels]).reshape(-1, 2).T
     below = np.array([np.mean(drawn[label] < eps) for label in labels])
@@ -125,7 +138,7 @@ def _prior_below(member: Member, trial: xr.Dataset, eps: float, seed: int) -> tu
         arguments = {key: value for key, value in priors["peak_stimulation"].items() if key != "distribution"}
         return float(PRIORS[priors["peak_stimulation"]["distribution"]](**arguments).cdf(eps)), np.inf
     draws = xr.Dataset({name: ("sample", values[:, 0]) for name, values in drawn.items()}, attrs=member.draws.attrs)
-    before = Member(member.label, member.curve, draws, (1, PRIOR_SIZE), 1.0).take(np.arange(PRIOR_SIZE))
+    before = Member(member.label, at_prior(member.curve, drawn), draws, (1, PRIOR_SIZE), 1.0)
     return float(np.mean(_stimulation(before, trial) < eps)), float(PRIOR_SIZE)
 
 
@@ -186,7 +199,18 @@ def _set_evidence(logs: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
     return float(logsumexp(logs) - np.log(logs.size)), float(np.sqrt(np.sum((shares * errors) ** 2)))
 
 
-def predictive_weights(fit: xr.DataTree, *, method: str = "stacking") -> xr.Dataset:
+def left_out_densities(fit: xr.DataTree) -> dict[str, Any]:
+    """Return what leaving each response out says of every curve, as ArviZ's `loo` gives it."""
+    if "models" not in fit or len(fit["models"].children) < 2:
+        raise ValueError("Predictive weights compare several curves, this fit holds one: fit an average or a list.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on k-hat: counted by whoever uses them
+        return {label: loo(tree, pointwise=True) for label, tree in fit["models"].children.items()}
+
+
+def predictive_weights(
+    fit: xr.DataTree, *, method: str = "stacking", left_out: Mapping[str, Any] | None = None
+) -> xr.Dataset:
     """Weigh the curves by how well each predicts one response left out, instead of by their evidence.
 
     Parameters
@@ -195,6 +219,8 @@ def predictive_weights(fit: xr.DataTree, *, method: str = "stacking") -> xr.Data
         As `fit` returns it, of several curves.
     method : {"stacking", "pseudo-bma"}
         Stacking of predictive distributions, or pseudo-BMA+ (with a Bayesian bootstrap).
+    left_out : mapping, optional
+        What `left_out_densities` returns, where it is known already.
 
     Returns
     -------
@@ -208,11 +234,9 @@ def predictive_weights(fit: xr.DataTree, *, method: str = "stacking") -> xr.Data
     """
     if method not in METHODS:
         raise ValueError(unknown("method", method, METHODS))
-    if "models" not in fit or len(fit["models"].children) < 2:
-        raise ValueError("Predictive weights compare several curves, this fit holds one: fit an average or a list.")
+    left_out = left_out_densities(fit) if left_out is None else left_out
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on k-hat: counted below instead
-        left_out = {label: loo(tree, pointwise=True) for label, tree in fit["models"].children.items()}
         found = compare(left_out, method=METHODS[method], round_to="none")
     texts = {
         "weight": "Predictive weight of the curve; not a probability of hormesis.",
@@ -265,11 +289,13 @@ def leave_one_dose_out(
     Priors stay those of the whole trial, so that every refit is the same model, and the log density of one curve is the
     evidence that the group adds, :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
     """
-    from hormesis_fit.curves import AVERAGE, Curve
+    from hormesis_fit.curves import CURVE_SETS, Curve
     from hormesis_fit.model import specify
 
-    single = isinstance(curve, str | type | Curve) and curve != "average"
-    wanted = [curve] if single else list(AVERAGE if curve == "average" else curve)
+    if family not in LEFT_OUT_FAMILIES:
+        raise ValueError(unknown("family whose doses can be left out", family, LEFT_OUT_FAMILIES))
+    single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
+    wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
     specified = [specify(trial, curve=one, family=family, priors=priors) for one in wanted]
     for name in set(priors or {}) - {known for one in specified for known in one.priors}:
         raise ValueError(unknown("parameter", name, sorted({known for one in specified for known in one.priors})))

@@ -11,15 +11,10 @@ from scipy.special import expit, logit
 
 from hormesis_fit.curves import Curve
 from hormesis_fit.model import Specification
+from hormesis_fit.vocabulary import QUANTITIES
 
 STEP = 1e-5  # of central differences, in coordinates whose size is about one
 LARGE = 1e8  # stands for a residual that is not finite
-TEXTS = {
-    "peak_dose": "Dose of the highest mean benefit.",
-    "peak_response": "Mean response at the peak dose.",
-    "peak_stimulation": "Benefit at the peak dose, relative to the control response.",
-    "zero_equivalent_dose": "Dose beyond the peak at which the mean response is back at the control.",
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +127,7 @@ def _crossing(share: float) -> Callable:
     def miss(problem: Problem, z: np.ndarray, t: np.ndarray) -> np.ndarray:
         points = z[:, : len(problem.coordinates)]
         gain = problem.gain(points, t + np.array([0.0, -0.5, 0.5]))
-        span = np.asarray(problem.at(points).reach) if share else 0.0
+        span = np.asarray(problem.at(points).depth) if share else 0.0
         # Divided by the change of the gain near the dose the equation measures a distance of log doses in any unit.
         return (gain[:, :1] - share * span) / (np.abs(gain[:, 2:] - gain[:, 1:2]) + 1e-12 * problem.size)
 
@@ -193,31 +188,36 @@ def _derived(problem: Problem, u: np.ndarray) -> list[tuple[Quantity, np.ndarray
         curve, size = problem.at(u[None]), problem.size
         control = float(np.ravel(curve.control)[0])
         found += [
-            (Quantity("peak_dose", "dose", TEXTS["peak_dose"], _at_peak, np.exp), np.array([peak])),
+            (_known("peak_dose", _at_peak, np.exp), np.array([peak])),
             (
-                Quantity("peak_response", "response", TEXTS["peak_response"], _height(False), lambda t: t * size),
+                _known("peak_response", _height(False), lambda t: t * size),
                 np.array([(control + curve.sign * height) / size, peak]),
             ),
             (
-                Quantity("peak_stimulation", "1", TEXTS["peak_stimulation"], _height(True), np.exp),
+                _known("peak_stimulation", _height(True), np.exp),
                 np.array([np.log(height / abs(control)), peak]),
             ),
         ]
     return found + _crossings(problem, u, grid, gain, top, has_peak=bool(found))
 
 
+def _known(name: str, miss: Callable, value: Callable) -> Quantity:
+    """A quantity with the unit and the definition that it has everywhere."""
+    return Quantity(name, *QUANTITIES[name], miss, value)
+
+
 def _crossings(problem, u, grid, gain, top, *, has_peak) -> list[tuple[Quantity, np.ndarray]]:
     trend = problem.curve.trend
     wanted = {}
     if trend != "rising" and has_peak:
-        wanted["zero_equivalent_dose"] = (0.0, TEXTS["zero_equivalent_dose"])
+        wanted["zero_equivalent_dose"] = (0.0, QUANTITIES["zero_equivalent_dose"][1])
     if trend in ("falling", "rising"):
         sign, word = (-1, "lost beyond the peak") if trend == "falling" else (1, "reached")
-        wanted["half_effect_dose"] = (sign * 0.5, f"Dose at which half of the span to the asymptote is {word}.")
+        wanted["half_effect_dose"] = (sign * 0.5, QUANTITIES["half_effect_dose"][1])
         for k in (10, 25, 50):
             text = f"Dose at which {k} % of the span from the control to the asymptote is {word}."
             wanted[f"ed{k}"] = (sign * k / 100, text)
-    span = float(np.ravel(np.asarray(problem.at(u[None]).reach))[0]) if trend in ("falling", "rising") else 0.0
+    span = float(np.ravel(np.asarray(problem.at(u[None]).depth))[0]) if trend in ("falling", "rising") else 0.0
     found = []
     for name, (share, text) in wanted.items():
         beyond = (gain < share * span) & (np.arange(len(grid)) > top) if share <= 0 else gain > share * span

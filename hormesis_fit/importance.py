@@ -276,4 +276,6 @@ def _ess(log_weights: np.ndarray) -> float:
 def _logsumexp(logs: np.ndarray) -> np.ndarray:
     """Log of the sum of exponentials over the first axis (SciPy's own is several times slower on these shapes)."""
     highest = logs.max(axis=0)
-    return highest + np.log(np.exp(logs - highest).sum(axis=0))
+    highest = np.where(np.isfinite(highest), highest, 0.0)
+    with np.errstate(divide="ignore"):  # points that no proposal can reach
+        return highest + np.log(np.exp(logs - highest).sum(axis=0))

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -16,13 +17,14 @@ from threadpoolctl import threadpool_limits
 from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.engines import Result, Settings, machine_for, run_curve
 from hormesis_fit.evidence import evidence_table
-from hormesis_fit.model import CurveLike, Specification, scales, specify
+from hormesis_fit.hierarchy import Vary
+from hormesis_fit.likelihood import check_observations
+from hormesis_fit.model import CurveLike, Specification, find_family, scales, specify
 from hormesis_fit.optimum import optimise
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
 from hormesis_fit.wording import quote, unknown
 
-NOT_MODELLED = ("sd", "se", "n", "successes", "lower", "upper", "weight")
 ENGINES = ("auto", "importance", "nuts", "optimum", "mode")
 
 
@@ -31,6 +33,8 @@ def fit(
     *,
     curve: CurveLike | Sequence[CurveLike] = "average",
     family: str = "gaussian",
+    vary: Vary | None = None,
+    covariates: Mapping[str, str] | None = None,
     priors: Mapping[str, Prior] | None = None,
     engine: str = "auto",
     prior_hormesis: float = 0.5,
@@ -38,6 +42,7 @@ def fit(
     tune: int = 1000,
     chains: int = 4,
     random_seed: int | None = None,
+    endpoints: Mapping[str, Endpoint] | None = None,
 ) -> xr.DataTree:
     """Fit dose-response curves to a trial and weigh them by their evidence.
 
@@ -50,6 +55,12 @@ def fit(
         those of other sets; a list averages over one's own.
     family : str
         Observation model, a name in `FAMILIES`.
+    vary : mapping, optional
+        Parameters that differ between groups, with the column of the groups: ``{"half_effect_dose": "subject"}``. A
+        list of columns crosses them, ``"centre/subject"`` nests them. By default, where the trial has subjects, each
+        has a control response of its own; ``{}`` lets nothing vary.
+    covariates : mapping, optional
+        Parameters that follow columns of the trial, with formulas: ``{"half_effect_dose": "sex + scale(weight)"}``.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
     engine : {"auto", "importance", "nuts", "optimum", "mode"}
@@ -61,6 +72,8 @@ def fit(
         Posterior draws per chain, warm-up steps of NUTS, number of chains.
     random_seed : int, optional
         Same seed and versions, same numbers. Without one a seed is drawn and recorded.
+    endpoints : mapping, optional
+        Side effects by name, each with a trial, curves and a family of its own; `window` can limit them.
 
     Returns
     -------
@@ -68,7 +81,7 @@ def fit(
         For one curve: ``posterior`` and ``sample_stats`` with dims (chain, draw), ``log_likelihood``, ``log_prior``,
         ``observed_data``, ``constant_data``, ``evidence``. For an average: ``evidence`` over (model,) and one whole
         fit for each curve in ``models/<curve>``. An optimum or a mode has the group ``optimum``, over (quantity,),
-        in place of every group of draws.
+        in place of every group of draws. Side effects are whole fits in ``endpoints/<name>``.
 
     Raises
     ------
@@ -78,34 +91,88 @@ def fit(
         If no curve at all could be fitted.
     """
     started = time.perf_counter()
-    _check_trial(trial)
+    vary = _check_trial(trial, family, vary)
     settings = _settings(engine, draws, tune, chains, random_seed)
     if not 0 < prior_hormesis < 1:
         raise ValueError(f"prior_hormesis must lie between 0 and 1, got {prior_hormesis!r}.")
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
-    wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
-    specifications = _specifications(trial, wanted, family, priors)
+    wanted = [curve] if single else _set_of(curve, trial, hierarchical=bool(vary))
+    specifications = _specifications(trial, wanted, family, priors, vary, covariates or {})
     if engine in ("optimum", "mode"):
         return _optima(trial, specifications, settings, single=single)
     trees, records, seconds = _fit_all(trial, specifications, settings)
     table = evidence_table(records, prior_hormesis=prior_hormesis)
-    attrs = _attrs(trial, list(specifications), family, settings.seed)
+    attrs = _attrs(trial, specifications, settings.seed)
+    attrs |= {"vary": json.dumps(dict(vary)), "covariates": json.dumps(covariates or {})}
     attrs |= {f"seconds_{name}": value for name, value in seconds.items()}
     attrs["seconds_total"] = time.perf_counter() - started
-    return _assemble(trial, trees, table, attrs, single=single)
+    tree = _assemble(trial, trees, table, attrs, single=single)
+    for name, endpoint in (endpoints or {}).items():
+        tree[f"endpoints/{name}"] = _side_effect(name, endpoint, settings)
+    return tree
 
 
-def _check_trial(trial: xr.Dataset) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A side effect that is fitted beside the benefit.
+
+    Parameters
+    ----------
+    trial : Dataset
+        As `read_trial` returns it, with the side effect as response.
+    curve : str, class, Curve, or a list of them
+        As in `fit`.
+    family : str
+        Observation model, a name in `FAMILIES`.
+    vary, covariates, priors : mapping, optional
+        As in `fit`.
+    """
+
+    trial: xr.Dataset
+    curve: CurveLike | Sequence[CurveLike] = "average"
+    family: str = "gaussian"
+    vary: Vary | None = None
+    covariates: Mapping[str, str] | None = None
+    priors: Mapping[str, Prior] | None = None
+
+
+def _side_effect(name: str, endpoint: Endpoint, settings: Settings) -> xr.DataTree:
+    if not isinstance(endpoint, Endpoint):
+        raise TypeError(f"The endpoint {quote(name)} must be an Endpoint(trial=...), got {type(endpoint).__name__}.")
+    if not str(name).isidentifier():
+        raise ValueError(f"The name of an endpoint is one word of letters, digits and _, got {quote(name)}.")
+    asked = {one.name: getattr(endpoint, one.name) for one in fields(endpoint) if one.name != "trial"}
+    own = {one: getattr(settings, one) for one in ("engine", "draws", "tune", "chains")}
+    # Another seed than the benefit's: draws that are paired must not go together.
+    seed = int(settings.generator(f"endpoint {name}").integers(2**31))
+    return fit(endpoint.trial, **asked, **own, random_seed=seed)
+
+
+def _check_trial(trial: xr.Dataset, family: str, vary: Vary | None) -> Vary:
+    """Refuse what cannot be fitted; return what varies."""
     if not isinstance(trial, xr.Dataset) or not {"dose", "response"} <= set(trial.variables):
         raise TypeError(
             f"Expected the trial that read_trial() returns, got {type(trial).__name__}: read the table first."
         )
-    for name in NOT_MODELLED:
-        if name in trial:
-            raise ValueError(
-                f"The column {quote(trial[name].attrs['long_name'])} was read as {name}=, which no observation model "
-                "of this version uses: leave it out, or the rows would count as if it were not there."
-            )
+    find_family(family)
+    check_observations(trial, family)
+    if vary is None:
+        return {"control": "subject"} if "subject" in trial else {}
+    if not isinstance(vary, Mapping):
+        raise TypeError(f'vary must be written like {{"half_effect_dose": "subject"}}, got {vary!r}.')
+    return vary
+
+
+def _set_of(curve: str | Sequence[CurveLike], trial: xr.Dataset, *, hierarchical: bool) -> list[CurveLike]:
+    """Return the curves of a set; between groups a shorter one, whose every curve is compiled."""
+    if not isinstance(curve, str):
+        return list(curve)
+    if curve != "average" or not hierarchical:
+        return list(CURVE_SETS[curve])
+    doses = trial["dose"].values
+    top, bottom = (trial["response"].values[doses == level].mean() for level in (doses.max(), doses.min()))
+    falls = (top < bottom) == (trial.attrs["direction"] == "up")
+    return ["BrainCousens", "BellTail", "LogLogistic" if falls else "SigmoidEmax"]
 
 
 def _settings(engine: str, draws: int, tune: int, chains: int, seed: int | None) -> Settings:
@@ -122,19 +189,24 @@ def _settings(engine: str, draws: int, tune: int, chains: int, seed: int | None)
 
 
 def _specifications(
-    trial: xr.Dataset, wanted: Sequence[CurveLike], family: str, priors: Mapping[str, Prior] | None
+    trial: xr.Dataset,
+    wanted: Sequence[CurveLike],
+    family: str,
+    priors: Mapping[str, Prior] | None,
+    vary: Vary,
+    covariates: Mapping[str, str],
 ) -> dict[str, Specification]:
     if not wanted:
         raise ValueError("The list of curves is empty; name at least one.")
     found = {}
     for item in wanted:
-        specification = specify(trial, curve=item, family=family, priors=priors)
+        specification = specify(trial, curve=item, family=family, priors=priors, vary=vary, covariates=covariates)
         label = specification.curve.label
         if label in found:
             raise ValueError(f"The curve {label} is listed twice; name every curve once.")
         found[label] = specification
     known = {name for specification in found.values() for name in specification.priors}
-    for name in priors or {}:
+    for name in [*(priors or {}), *vary, *covariates]:
         if name not in known:
             raise ValueError(unknown("parameter", name, sorted(known)))
     return found
@@ -171,8 +243,14 @@ def _tree(trial: xr.Dataset, specification: Specification, result: Result) -> xr
     chains, draws, _ = result.chains.shape
     flat = result.chains.reshape(chains * draws, -1)
     coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    sampled = {name: (("chain", "draw"), x.reshape(chains, draws)) for name, x in density.constrain(flat).items()}
-    posterior = xr.Dataset(sampled, coords=coords)
+    dims = {one.offset: (one.group,) for one in specification.effects}
+    dims |= {one.name: (one.dim,) for one in specification.slopes}
+    sampled = {
+        name: (("chain", "draw", *dims.get(name, ())), x.reshape(chains, draws, *x.shape[1:]))
+        for name, x in density.constrain(flat).items()
+    }
+    labels = {name: list(known) for name, known in specification.coords().items()}
+    posterior = xr.Dataset(sampled, coords=coords | labels)
     _describe(posterior, specification, trial)
     log_prior, log_likelihood = density.pointwise(flat)
     pointwise = (("chain", "draw", "observation"), log_likelihood.reshape(chains, draws, -1))
@@ -208,7 +286,7 @@ def _optima(
         raise RuntimeError(f"No curve could be fitted ({'; '.join(failed.values())}).")
     groups = {("optimum" if single else f"models/{label}/optimum"): table for label, table in found.items()}
     tree = xr.DataTree.from_dict(groups | _data_groups(trial))
-    attrs = _attrs(trial, list(found), next(iter(specifications.values())).family, settings.seed)
+    attrs = _attrs(trial, {label: specifications[label] for label in found}, settings.seed)
     tree.attrs = attrs | {"engine": settings.engine, "failed": json.dumps(failed)}
     return tree
 
@@ -222,6 +300,9 @@ def _describe(posterior: xr.Dataset, specification: Specification, trial: xr.Dat
             "symbol": known.symbol,
             "prior": str(specification.priors[name]),
         }
+    for one in specification.effects:
+        text = f"Standardised difference of each {one.group} from the typical {one.parameter.replace('_', ' ')}."
+        posterior[one.offset].attrs = {"units": "1", "long_name": one.offset.replace("_", " "), "definition": text}
     posterior.attrs = _recorded(specification)
 
 
@@ -236,6 +317,8 @@ def _recorded(specification: Specification) -> dict[str, str]:
         "curve": type(curve).__name__,
         "family": specification.family,
         "fixed": json.dumps(fixed),
+        "effects": json.dumps([[one.parameter, one.group, one.space] for one in specification.effects]),
+        "slopes": json.dumps([[one.parameter, one.formula, one.space] for one in specification.slopes]),
         "priors": json.dumps(priors),
     } | curve.structure()
 
@@ -257,17 +340,18 @@ def _data_groups(trial: xr.Dataset) -> dict[str, xr.Dataset]:
     return {"observed_data": observed, "constant_data": constant}
 
 
-def _attrs(trial: xr.Dataset, curves: list[str], family: str, seed: int) -> dict[str, Any]:
+def _attrs(trial: xr.Dataset, specifications: Mapping[str, Specification], seed: int) -> dict[str, Any]:
+    first = next(iter(specifications.values()))
     packages = ("hormesis_fit", "pymc", "pytensor", "arviz", "xarray", "numpy", "nutpie")
     return {
-        "curves": " ".join(curves),
+        "curves": " ".join(specifications),
         "drift": "none",
-        "family": family,
+        "family": first.family,
         "direction": trial.attrs["direction"],
         "scale": trial.attrs["scale"],
         "seed": seed,
         "versions": json.dumps({name: version(name) for name in packages}),
-        "prior_scales": json.dumps(scales(trial)),
+        "prior_scales": json.dumps(scales(trial, family=first.observation)),
     }
 
 

@@ -15,7 +15,23 @@ from pymc.distributions.transforms import Transform
 
 from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.density import INTERPRETED
-from hormesis_fit.families import FAMILIES, Family
+from hormesis_fit.families import FAMILIES, Family, middle
+from hormesis_fit.hierarchy import (
+    Correlation,
+    Effect,
+    Slope,
+    Vary,
+    correlations_of,
+    design_of,
+    displaced,
+    effects_of,
+    group_labels,
+    shifts_of,
+    slope_prior,
+    slopes_of,
+    spread_prior,
+)
+from hormesis_fit.likelihood import check_observations, observe, observed_data, raw_moments
 from hormesis_fit.parameter import Parameter, Prior
 from hormesis_fit.wording import unknown
 
@@ -32,10 +48,15 @@ class NormalScore(Transform):
     name = "normal_score"
 
     def forward(self, value, *inputs):
-        return np.sqrt(2) * pt.erfcinv(2 * pt.erfc(value / inputs[-1] / np.sqrt(2)))
+        scaled = value / inputs[-1] / np.sqrt(2)
+        below, above = pt.erf(scaled), pt.erfc(scaled)
+        score = np.sqrt(2) * pt.erfcinv(2 * pt.minimum(below, above))
+        return pt.switch(below < above, -score, score)
 
     def backward(self, value, *inputs):
-        return inputs[-1] * np.sqrt(2) * pt.erfcinv(pt.erfc(value / np.sqrt(2)) / 2)
+        # From the nearer tail: erfc of a very negative number is 2, and the parameter would be exactly 0.
+        tail = pt.erfc(pt.switch(value < 0, -value, value) / np.sqrt(2)) / 2
+        return inputs[-1] * np.sqrt(2) * pt.switch(value < 0, pt.erfinv(tail), pt.erfcinv(tail))
 
     def log_jac_det(self, value, *inputs):
         scaled = self.backward(value, *inputs) / inputs[-1]
@@ -49,31 +70,72 @@ class Specification:
     Attributes
     ----------
     curve : Curve
-        Template with the trial's scale and direction.
+        Template with the trial's scale and direction and the family's link.
     family : str
         Name of the observation model.
+    observation : Family
+        The observation model, settled for the trial.
     priors : mapping
-        Prior of every free parameter, in the trial's units.
+        Prior of every free parameter, in the trial's units: of the curve, the family, the spreads between groups and
+        the coefficients of covariates.
+    observed : tuple of str
+        The numbers that describe how the rows were observed.
+    effects, slopes : tuple
+        What differs between groups, and what follows covariates.
     """
 
     curve: Curve
     family: str
+    observation: Family
     priors: Mapping[str, Prior]
+    observed: tuple[str, ...] = ("observed_response",)
+    effects: tuple[Effect, ...] = ()
+    correlations: tuple[Correlation, ...] = ()
+    slopes: tuple[Slope, ...] = ()
 
     @property
     def structure(self) -> tuple:
         """Key that two models share when they differ in numbers only."""
         kinds = tuple((name, prior.distribution, tuple(sorted(prior.arguments))) for name, prior in self.priors.items())
         fixed = tuple((name, getattr(self.curve, name)) for name in self.curve.parameters() if name not in self.priors)
-        return (type(self.curve), tuple(self.curve.structure().items()), fixed, self.family, kinds)
+        groups = tuple((one.offset, one.space, len(one.labels)) for one in self.effects)
+        terms = tuple((one.name, one.space, len(one.terms)) for one in self.slopes)
+        observation = (self.family, tuple(self.observation.parameters), self.observed)
+        return (type(self.curve), tuple(self.curve.structure().items()), fixed, observation, kinds, groups, terms)
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether parameters differ between groups."""
+        return bool(self.effects)
 
     def declared(self) -> dict[str, Parameter]:
         """What is known of every free parameter."""
-        known = self.curve.parameters() | FAMILIES[self.family].declared()
+        known = self.curve.parameters() | self.observation.declared()
+        for one in self.effects:
+            unit = known[one.parameter].unit if one.space == "identity" else "1"
+            text = f"SD of {one.parameter.replace('_', ' ')} between groups of {one.group}{_on(one.space)}"
+            known |= {one.spread: Parameter(r"\tau", unit, text, {})}
+        for one in self.correlations:
+            pair = f"{one.first} and {one.second}".replace("_", " ")
+            text = f"correlation of {pair} between groups of {one.group}, as a share: a half is none"
+            known |= {one.name: Parameter(r"\rho", "1", text, {})}
+        for one in self.slopes:
+            unit = known[one.parameter].unit if one.space == "identity" else "1"
+            text = f"change of {one.parameter.replace('_', ' ')} with {one.formula}{_on(one.space)}"
+            known |= {one.name: Parameter(r"\beta", unit, text, {})}
         return {name: known[name] for name in self.priors}
 
+    def coords(self) -> dict[str, tuple[str, ...]]:
+        """Labels of the dims of offsets and coefficients."""
+        groups = {one.group: one.labels for one in self.effects}
+        return groups | {one.dim: one.terms for one in self.slopes}
 
-def find_curve(curve: CurveLike, trial: xr.Dataset) -> Curve:
+
+def _on(space: str) -> str:
+    return {"log": ", on the log scale", "logit": ", in log odds"}.get(space, "")
+
+
+def find_curve(curve: CurveLike, trial: xr.Dataset, *, link: str = "identity") -> Curve:
     """Return the template of a curve with the trial's scale and direction.
 
     Parameters
@@ -82,6 +144,8 @@ def find_curve(curve: CurveLike, trial: xr.Dataset) -> Curve:
         A name in `CURVES`, a subclass of `Curve`, or a template with options and priors of its own.
     trial : Dataset
         Gives scale and direction.
+    link : str
+        Scale on which the shape acts, from the family; means with a link have a true zero.
     """
     if isinstance(curve, str):
         if curve not in CURVES:
@@ -91,7 +155,8 @@ def find_curve(curve: CurveLike, trial: xr.Dataset) -> Curve:
         curve = curve()
     if not isinstance(curve, Curve):
         raise TypeError(f"A curve is a name, a subclass of Curve or a template, got {type(curve).__name__}.")
-    return dataclasses.replace(curve, scale=trial.attrs["scale"], direction=trial.attrs["direction"])
+    scale = trial.attrs["scale"] if link == "identity" else "ratio"
+    return dataclasses.replace(curve, scale=scale, direction=trial.attrs["direction"], link=link)
 
 
 def find_family(family: str) -> Family:
@@ -101,8 +166,15 @@ def find_family(family: str) -> Family:
     return FAMILIES[family]
 
 
-def scales(trial: xr.Dataset) -> dict[str, float]:
+def scales(trial: xr.Dataset, *, family: Family = FAMILIES["gaussian"]) -> dict[str, float]:
     """Return the constants that turn unit-free priors into the trial's units.
+
+    Parameters
+    ----------
+    trial : Dataset
+        dims (observation,).
+    family : Family
+        The observation model: a mean with a link is never 0, a probability never 1.
 
     Returns
     -------
@@ -110,20 +182,37 @@ def scales(trial: xr.Dataset) -> dict[str, float]:
         ``control`` and ``response``: mean of the controls and SD of all responses [response];
         ``log_dose`` and ``log_range``: log of the geometric mid-dose and width of the log-dose range.
     """
-    dose, response = trial["dose"].values, trial["response"].values
+    dose = trial["dose"].values
+    response, n, spread = raw_moments(trial)
+    if family.ordered:
+        response = (response >= middle(response)).astype(float)
     positive = dose[dose > 0]
     lowest, highest = positive.min(), positive.max()
-    control = trial.attrs.get("control", response[dose == dose.min()].mean())
+    controls = dose == dose.min()
+    if "control" in trial.attrs:
+        control = float(trial.attrs["control"])
+    elif family.link == "logit":
+        control = float((np.sum(n * response, where=controls) + 0.5) / (n[controls].sum() + 1))
+    else:
+        control = float(np.average(response[controls], weights=n[controls]))
+        if family.link == "log":
+            control = max(control, float(response[response > 0].min(initial=1.0)) / 2)
     return {
-        "control": float(control),
-        "response": float(response.std(ddof=1)),
+        "control": control,
+        "response": spread,
         "log_dose": float(np.log(lowest) + np.log(highest)) / 2,
         "log_range": max(float(np.log(highest / lowest)), 2 * np.log(10)),
     }
 
 
 def specify(
-    trial: xr.Dataset, *, curve: CurveLike, family: str = "gaussian", priors: Mapping[str, Prior] | None = None
+    trial: xr.Dataset,
+    *,
+    curve: CurveLike,
+    family: str = "gaussian",
+    priors: Mapping[str, Prior] | None = None,
+    vary: Vary | None = None,
+    covariates: Mapping[str, str] | None = None,
 ) -> Specification:
     """Resolve a curve, a family and priors for one trial.
 
@@ -137,19 +226,32 @@ def specify(
         The observation model.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
+    vary : mapping, optional
+        Columns of groups by parameter; parameters that the curve does not have are left out.
+    covariates : mapping, optional
+        Formulas by parameter; parameters that the curve does not have are left out.
     """
-    template = find_curve(curve, trial)
-    observation = find_family(family)
-    constants = scales(trial)
+    observation = find_family(family).settled(trial["response"].values)
+    template = find_curve(curve, trial, link=observation.link)
+    constants = scales(trial, family=observation)
     known = template.parameters() | observation.declared()
     defaults = {
         name: prior.scaled(known[name].unit, constants)
         for name, prior in (template.priors() | observation.priors()).items()
     }
+    observed = tuple(observed_data(trial, observation))
+    if "se" in observed:  # known errors leave no scatter to estimate
+        del defaults["sigma"]
+    effects = effects_of(trial, vary or {}, defaults)
+    slopes, _ = slopes_of(trial, covariates or {}, defaults)
+    spreads = {one.spread: spread_prior(one, known[one.parameter], constants) for one in effects}
+    coefficients = {one.name: slope_prior(one, known[one.parameter], constants) for one in slopes}
+    correlations = correlations_of(effects)
+    defaults |= spreads | {one.name: one.prior for one in correlations} | coefficients
     given = {name: prior for name, prior in (priors or {}).items() if name in defaults}
     for name, prior in given.items():
         _check_prior(name, prior)
-    return Specification(template, family, defaults | given)
+    return Specification(template, family, observation, defaults | given, observed, effects, correlations, slopes)
 
 
 def _check_prior(name: str, prior: object) -> None:
@@ -179,6 +281,8 @@ def build_model(
     curve: CurveLike = "BrainCousens",
     family: str = "gaussian",
     priors: Mapping[str, Prior] | None = None,
+    vary: Vary | None = None,
+    covariates: Mapping[str, str] | None = None,
 ) -> pm.Model:
     """Build the PyMC model of one curve on one trial.
 
@@ -192,6 +296,8 @@ def build_model(
         The observation model, a name in `FAMILIES`.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
+    vary, covariates : mapping, optional
+        Columns of groups, and formulas, by parameter, as in `fit`.
 
     Returns
     -------
@@ -204,34 +310,58 @@ def build_model(
     ValueError
         If the curve or the family is unknown.
     """
-    return model_of(specify(trial, curve=curve, family=family, priors=priors), trial)
+    find_family(family)
+    check_observations(trial, family)
+    specification = specify(trial, curve=curve, family=family, priors=priors, vary=vary, covariates=covariates)
+    return model_of(specification, trial)
 
 
 def model_of(specification: Specification, trial: xr.Dataset) -> pm.Model:
     """Build the PyMC model of a specification."""
-    family = FAMILIES[specification.family]
-    with pm.Model(coords={"observation": np.arange(trial.sizes["observation"])}) as model:
+    coords = {"observation": np.arange(trial.sizes["observation"])} | specification.coords()
+    with pm.Model(coords=coords) as model:
         for name, value in model_data(specification, trial).items():
-            pm.Data(name, value, dims="observation" if np.ndim(value) else None)
-        values = {name: _free_variable(model, name, prior) for name, prior in specification.priors.items()}
+            pm.Data(name, value, dims=_dims_of(name, value, specification))
+        values = {name: _free_variable(model, name, specification) for name in specification.priors}
+        values = _displaced(model, values, specification)
         mean = specification.curve.with_values(values)(model["dose"])
-        auxiliary = {name: values[name] for name in family.parameters}
-        likelihood = getattr(pm, family.distribution)
-        likelihood(
-            "response", **family.arguments(mean, **auxiliary), observed=model["observed_response"], dims="observation"
-        )
+        given = {name: values[name] for name in specification.observation.parameters if name in values}
+        control = values.get("control", specification.curve.control)
+        observe(model, specification.observation, mean, given | {"control": control}, specification.observed)
     return model
 
 
+def _dims_of(name: str, value: np.ndarray, specification: Specification) -> str | tuple[str, str] | None:
+    designs = {one.design: ("observation", one.dim) for one in specification.slopes}
+    return designs.get(name, "observation" if np.ndim(value) else None)
+
+
 def model_data(specification: Specification, trial: xr.Dataset) -> dict[str, np.ndarray]:
-    """Return the numbers of a model: doses, responses and the arguments of the priors."""
-    data = {"dose": trial["dose"].values, "observed_response": trial["response"].values}
+    """Return the numbers of a model: doses, what was observed, groups, covariates and arguments of the priors."""
+    data = {"dose": trial["dose"].values} | observed_data(trial, specification.observation)
+    for one in specification.effects:
+        data[one.index] = np.searchsorted(one.labels, group_labels(trial, one.group))
+    for one in specification.slopes:
+        data[one.design] = design_of(trial, one.formula)[1]
     for name, prior in specification.priors.items():
         data |= {f"{name}_{argument}": np.asarray(value) for argument, value in prior.arguments.items()}
     return data
 
 
-def _free_variable(model: pm.Model, name: str, prior: Prior) -> pt.TensorVariable:
+def _free_variable(model: pm.Model, name: str, specification: Specification) -> pt.TensorVariable:
+    prior = specification.priors[name]
     arguments = {argument: model[f"{name}_{argument}"] for argument in prior.arguments}
     transform = {"default_transform": NormalScore()} if prior.distribution == "HalfNormal" else {}
-    return getattr(pm, prior.distribution)(name, **arguments, **transform)
+    dims = {one.name: one.dim for one in specification.slopes}.get(name)
+    return getattr(pm, prior.distribution)(name, **arguments, **transform, **({"dims": dims} if dims else {}))
+
+
+def _displaced(model: pm.Model, values: Mapping[str, pt.TensorVariable], specification: Specification) -> dict:
+    """Return the parameters as they are at each observation where they differ between groups or with covariates."""
+    # Standardised offsets: few rows per group say little of each of them, and NUTS then meets no funnel.
+    offsets = {one: pm.Normal(one.offset, 0, 1, dims=one.group)[model[one.index]] for one in specification.effects}
+    shifts = shifts_of(specification.effects, offsets, values, values)
+    for one in specification.slopes:
+        former = shifts.get(one.parameter, (one.space, 0.0))[1]
+        shifts[one.parameter] = one.space, former + model[one.design] @ values[one.name]
+    return dict(values) | {name: displaced(values[name], shift, space) for name, (space, shift) in shifts.items()}

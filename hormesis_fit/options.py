@@ -82,9 +82,14 @@ def read_benefit(benefit: float | None, scale: str, level: float) -> dict[str, A
 
 
 def parse_curves(texts: list[str]) -> Any:
-    """Return the curve that is named, or a list of several."""
-    found = [parse_curve(text) for text in texts]
-    return found[0] if len(found) == 1 else found
+    """Return the curve or the set that is named, or a list of several; sets among several are spelled out."""
+    from hormesis_fit.curves import CURVE_SETS
+
+    if len(texts) == 1:
+        return parse_curve(texts[0])
+    if any(text.strip() in CURVE_SETS for text in texts):
+        texts = list(dict.fromkeys(name for text in texts for name in CURVE_SETS.get(text.strip(), (text,))))
+    return [parse_curve(text) for text in texts]
 
 
 def parse_curve(text: str) -> str | Curve:
@@ -112,6 +117,18 @@ def parse_curve(text: str) -> str | Curve:
         arguments[key] = _curve_argument(CURVES[name], key, value)
     with bad_input():
         return CURVES[name](**arguments)
+
+
+def chosen_curves(name: str | None) -> dict[str, type[Curve]]:
+    """Return the curve that is named, those of a set, or all."""
+    from hormesis_fit.curves import CURVE_SETS, CURVES
+    from hormesis_fit.wording import unknown
+
+    if name in CURVES:
+        return {name: CURVES[name]}
+    if name is not None and name not in CURVE_SETS:
+        raise Failure(unknown("curve or set", name, [*CURVE_SETS, *CURVES]))
+    return {one: CURVES[one] for one in CURVE_SETS[name or "all"]}
 
 
 def _curve_argument(curve: type[Curve], key: str, value: str) -> str | float:

@@ -248,14 +248,19 @@ def write_result(fit: xr.DataTree, folder: Path) -> None:
     folder : Path
         Made if it does not exist.
     """
-    from hormesis_fit.figures import save_figures
+    from hormesis_fit.derived import derived_of
+    from hormesis_fit.figures import draw_figures, save_figures
     from hormesis_fit.report import write_report
     from hormesis_fit.summary import summary_table, window_record
 
     folder.mkdir(exist_ok=True)
+    if "derived" not in fit:
+        fit = fit.copy()
+        fit["derived"] = derived_of(fit)
     fit.to_netcdf(folder / "fit.nc", engine="h5netcdf")
     record = json.dumps(window_record(fit), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "window.json").write_text(record + "\n", encoding="utf-8")
     summary_table(fit).to_csv(folder / "summary.csv", index=False, encoding="utf-8")
-    save_figures(fit, folder / "figures")
-    write_report(fit, folder / "report.html")
+    figures = draw_figures(fit)
+    save_figures(fit, folder / "figures", figures=figures)
+    write_report(fit, folder / "report.html", figures=figures)

@@ -89,6 +89,10 @@ class Prior:
                 mu=scales["log_dose"] + given["mu"] * scales["log_range"],
                 sigma=given["sigma"] * scales["log_range"],
             )
+        if unit == "response" and self.distribution in ("LogNormal", "LogitNormal"):
+            control = scales["control"]
+            odds = control if self.distribution == "LogNormal" else control / (1 - control)
+            return Prior(self.distribution, mu=math.log(odds) + given["mu"], sigma=given["sigma"])
         factor = unit_factor(unit, scales)
         shift = scales["control"] if unit == "response" else 0.0
         return Prior(self.distribution, **{name: _scaled(name, value, factor, shift) for name, value in given.items()})

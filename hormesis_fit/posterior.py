@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from hormesis_fit.curves import CURVES, Curve
+from hormesis_fit.families import FAMILIES
 
 REACH = 3.0  # a window is looked for up to this factor beyond the tested doses
 
@@ -18,7 +21,7 @@ class Member:
     """One curve of a fit, with its draws in one row and its weight."""
 
     label: str
-    curve: Curve  # parameters of shape (sample, 1), to broadcast against doses
+    curve: Curve  # parameters of shape (sample, 1), or (sample, 1, person) for a population
     draws: xr.Dataset  # dims (sample,)
     shape: tuple[int, int]  # chains, draws
     weight: float
@@ -28,15 +31,66 @@ class Member:
         """Number of draws."""
         return self.draws.sizes["sample"]
 
-    def gain(self, dose: np.ndarray) -> np.ndarray:
-        """Return benefit over the control at doses of shape (sample,) or (dose,) as a row, shape (sample, ...)."""
+    @cached_property
+    def crowded(self) -> bool:
+        """Whether every draw is a population of people, over whom responses are averaged."""
+        return any(np.ndim(value) == 3 for value in self.arrays().values())
+
+    @cached_property
+    def control(self) -> np.ndarray:
+        """Mean response without the drug, shape (sample,) [response]."""
+        return self._each(self.curve.control)
+
+    @property
+    def depth(self) -> np.ndarray:
+        """Distance from the control to the mean at high doses, shape (sample,) [response]."""
+        return self._each(self.curve.depth)
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation of one response without the drug, shape (sample,) [response]."""
+        family = FAMILIES[str(self.draws.attrs.get("family", "gaussian"))]
+        given = {name: self.draws[name].values for name in self.draws.data_vars if self.draws[name].dims == ("sample",)}
+        return np.asarray(family.spread(mean=self.control, **given | {"control": self.control}))
+
+    def mean(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+        """Return the mean response at doses that broadcast against (sample, 1), shape (sample, dose) [response].
+
+        Parameters
+        ----------
+        dose : ndarray
+            Doses [dose].
+        which : ndarray, optional
+            Draws to use, in this order; all by default.
+        """
+        curve = self.curve if which is None else self._curve_of(which)
         # Far beyond any dose that matters a power may overflow: an infinite denominator is the right answer there.
         with np.errstate(over="ignore"):
-            return self.curve.sign * (self.curve(dose) - self.curve.control)
+            if self.crowded:
+                return curve(np.asarray(dose)[..., None]).mean(axis=-1)
+            return curve(dose)
+
+    def gain(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+        """Return benefit over the control at doses that broadcast against (sample, 1), shape (sample, dose)."""
+        control = self.control if which is None else self.control[which]
+        return self.curve.sign * (self.mean(dose, which) - control[:, None])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the parameters that differ between draws, by name."""
+        values = {name: getattr(self.curve, name) for name in self.curve.parameters()}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def take(self, which: np.ndarray) -> Member:
         """Return the member at some of its draws."""
-        return _member(self.label, self.draws.isel(sample=which), self.shape, self.weight)
+        return replace(self, curve=self._curve_of(which), draws=self.draws.isel(sample=which))
+
+    def _curve_of(self, which: np.ndarray) -> Curve:
+        return self.curve.with_values({name: value[which] for name, value in self.arrays().items()})
+
+    def _each(self, value: Any) -> np.ndarray:
+        array = np.asarray(value, dtype=float)
+        array = array.mean(axis=-1) if array.ndim == 3 else array
+        return np.broadcast_to(array, (self.size, 1))[:, 0]
 
 
 def find_class(name: str) -> type[Curve]:
@@ -160,7 +214,7 @@ def predict(fit: xr.DataTree, *, doses: Sequence[float] | None = None) -> xr.Dat
         rows = which == k
         if rows.any():
             with np.errstate(over="ignore"):
-                values[rows] = member.take(picks[rows]).curve(grid.values[None, :])
+                values[rows] = member.take(picks[rows]).mean(grid.values[None, :])
     return xr.DataArray(
         values.reshape(chains, draws, -1),
         dims=("chain", "draw", "dose"),

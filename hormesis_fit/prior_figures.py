@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hormesis_fit.curves import AVERAGE, Curve
+from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.drawing import (
     BLUE,
     GREY,
@@ -31,7 +31,7 @@ from hormesis_fit.drawing import (
 from hormesis_fit.model import CurveLike, Specification, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.posterior import Member, domain
-from hormesis_fit.sensitivity import FAR, PRIORS, prior_draws, prior_shares
+from hormesis_fit.sensitivity import PRIORS, at_prior, far_words, prior_draws, prior_shares
 from hormesis_fit.wording import unknown
 
 GATE = 0.05  # share of prior curves that may be wild
@@ -55,7 +55,7 @@ def prior_gate(
     trial : Dataset
         As `read_trial` returns it, dims (observation,).
     curve : str, class, Curve, or a list of them
-        ``"average"`` looks at every curve of the default set.
+        ``"average"`` looks at every curve of the default set; other sets by their names.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
     family : str
@@ -76,18 +76,18 @@ def prior_gate(
     UserWarning
         If a curve does not pass.
     """
-    single = isinstance(curve, str | type | Curve) and curve != "average"
-    wanted = [curve] if single else list(AVERAGE if curve == "average" else curve)
+    single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
+    wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
     specified = [specify(trial, curve=one, family=family, priors=priors) for one in wanted]
     shares = np.array([_shares(one, trial, random_seed) for one in specified])
     table = xr.Dataset(
         {
-            "far_share": ("model", shares[:, 0], {"definition": f"Share of prior curves that {_far(trial)}."}),
+            "far_share": ("model", shares[:, 0], {"definition": f"Share of prior curves that {far_words(trial)}."}),
             "peak_share": ("model", shares[:, 1], {"definition": "Share of prior peaks far from every tested dose."}),
             "passed": ("model", (shares <= GATE).all(axis=1), {"definition": "Whether both shares are at most 0.05."}),
         },
         coords={"model": [one.curve.label for one in specified]},
-        attrs={"far": _far(trial), "gate": GATE, "seed": random_seed},
+        attrs={"far": far_words(trial), "gate": GATE, "seed": random_seed},
     )
     for name, variable in table.data_vars.items():
         variable.attrs |= {"units": "1", "long_name": str(name).replace("_", " ")}
@@ -100,13 +100,6 @@ def prior_gate(
                 stacklevel=2,
             )
     return table
-
-
-def _far(trial: xr.Dataset) -> str:
-    """Say in words what a curve does that goes too far."""
-    if trial.attrs["scale"] != "ratio":
-        return f"have a benefit above {FAR:g} SDs of all responses"
-    return f"rise above {FAR:g} times the control" if trial.attrs["direction"] == "up" else "fall below zero"
 
 
 def _shares(specification: Specification, trial: xr.Dataset, seed: int) -> tuple[float, float]:
@@ -189,7 +182,7 @@ def _gate_words(specification: Specification, trial: xr.Dataset, seed: int) -> s
 
 
 def _in_words(far: float, astray: float, trial: xr.Dataset, *, hormetic: bool) -> str:
-    words = f"{_percent(far)} of the curves {_far(trial)}"
+    words = f"{_percent(far)} of the curves {far_words(trial)}"
     return f"{words}, {_percent(astray)} of the peaks lie far from every tested dose" if hormetic else words
 
 
@@ -205,8 +198,7 @@ def _prior_curves(
     tested = trial["dose"].values[trial["dose"].values > 0]
     dose = np.union1d(np.geomspace(low, high, 181), tested)
     drawn = prior_draws(_known_priors(specification), seed, draws)
-    template = specification.curve
-    curve = template.with_values({name: value for name, value in drawn.items() if name in template.parameters()})
+    curve = at_prior(specification.curve, drawn)
     with np.errstate(over="ignore"):
         values = np.broadcast_to(curve(dose[None, :]), (draws, dose.size))
     return dose, values, np.broadcast_to(curve.control, (draws, 1))[:, 0]

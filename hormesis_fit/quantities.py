@@ -11,16 +11,6 @@ from scipy.optimize.elementwise import find_minimum, find_root
 
 from hormesis_fit.posterior import Member, domain
 
-QUANTITIES = {
-    "peak_dose": ("dose", "Dose of the highest mean benefit."),
-    "peak_response": ("response", "Mean response at the peak dose."),
-    "peak_stimulation": ("1", "Benefit at the peak dose, relative to the control response."),
-    "zero_equivalent_dose": ("dose", "Dose beyond the peak at which the mean response is back at the control."),
-    "half_effect_dose": ("dose", "Dose at which half of the span to the asymptote is gone (a rise: is reached)."),
-    "window_lower": ("dose", "Lowest dose with the benefit asked for."),
-    "window_upper": ("dose", "Highest dose with the benefit asked for; infinite where it never falls back."),
-}
-
 
 def solve(member: Member, threshold: np.ndarray, trial: xr.Dataset) -> dict[str, np.ndarray]:
     """Return the quantities of every draw, each of shape (sample,)."""
@@ -70,16 +60,7 @@ def _negative_gain(part: Member) -> Callable[[np.ndarray, np.ndarray], np.ndarra
 
 def _subset_gain(part: Member, log_dose: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Gain of some draws, each at a dose of its own: SciPy's solvers drop the draws that have converged."""
-    rows = index.astype(int)
-    values = {name: value[rows, 0] for name, value in _arrays(part).items()}
-    curve = part.curve.with_values(values)
-    with np.errstate(over="ignore"):
-        return curve.sign * (curve(np.exp(log_dose)) - curve.control) + 0 * log_dose
-
-
-def _arrays(part: Member) -> dict[str, np.ndarray]:
-    curve = part.curve
-    return {name: getattr(curve, name) for name in curve.parameters() if isinstance(getattr(curve, name), np.ndarray)}
+    return part.gain(np.exp(log_dose)[:, None], index.astype(int))[:, 0] + 0 * log_dose
 
 
 @dataclass(frozen=True)
@@ -103,8 +84,7 @@ class Crossings:
 
     def landmarks(self) -> dict[str, np.ndarray]:
         """Return the peak and the zero-equivalent dose of every draw, NaN where there is none."""
-        curve = self.member.curve
-        control = curve.control[:, 0]
+        curve, control = self.member.curve, self.member.control
         height = np.where(self.inner, _at(self.member, self.peak), np.nan)
         positive = self.inner & (height > 0)
         zero = self.descent(np.zeros(self.member.size))
@@ -176,8 +156,8 @@ def _half_effect(member: Member, crossing: Crossings) -> np.ndarray:
     """Dose of half the span beyond the peak (of half the rise, for a rising curve), shape (sample,)."""
     if member.curve.trend in ("returning", "open"):
         return np.full(member.size, np.nan)
-    half = np.broadcast_to(np.asarray(member.curve.reach), (member.size, 1))[:, 0] / 2
+    half = member.depth / 2
     if member.curve.trend == "rising":
-        return crossing.ascent(half)
+        return crossing.rise(half)
     dose = crossing.descent(-half)
     return np.where(np.isfinite(dose), dose, np.nan)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from hormesis_fit.curves import AVERAGE
+from hormesis_fit.curves import CURVE_SETS
 from hormesis_fit.phrases import printable
 from hormesis_fit.posterior import members, trial_of
 
@@ -39,7 +40,7 @@ def python_lines(fit: xr.DataTree, window: xr.Dataset) -> str:
     curves = _curves(fit)
     fitting: dict[str, Any] = {}
     if curves:
-        fitting["curve"] = curves if "models" in fit else curves[0]
+        fitting["curve"] = curves if "models" in fit else curves[0]  # the list or the set, or the one curve
     fitting |= {name: value for name, value in chosen.items() if value != USUAL[name]}
     fitting["random_seed"] = int(fit.attrs["seed"])
     lines = [
@@ -73,15 +74,35 @@ def command_line(fit: xr.DataTree, window: xr.Dataset) -> str:
     words = ["hormesis-fit", "fit", _table(trial)]
     for name, value in options.items():
         words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
-    for label in _curves(fit):
+    curves = _curves(fit)
+    for label in [curves] if isinstance(curves, str) and curves else curves:
         words += ["--curve", label]
     return shlex.join(words)
 
 
-def _curves(fit: xr.DataTree) -> list[str]:
-    """Curves of the fit, none where they are the default set."""
+def comparison_lines(fit: xr.DataTree) -> str:
+    """Return the Python lines that fit the heaviest curve by maximum likelihood.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+
+    Returns
+    -------
+    str
+        Lines without a line break at the end; `trial` is that of `python_lines`.
+    """
+    weights = fit["evidence"]["weight"]
+    heaviest = str(weights["model"].values[int(np.nanargmax(weights.values))])
+    return f'best = hf.fit(trial, curve={heaviest!r}, engine="optimum")\nprint(best["optimum"].to_dataframe())'
+
+
+def _curves(fit: xr.DataTree) -> list[str] | str:
+    """Curves of the fit, or the name of their set, nothing where it is the default one."""
     curves = [str(label) for label in fit["evidence"]["model"].values]
-    return [] if curves == list(AVERAGE) else curves
+    name = next((name for name, members in CURVE_SETS.items() if curves == list(members)), None)
+    return curves if name is None else "" if name == "average" else name
 
 
 def _reading(trial: xr.Dataset) -> dict[str, Any]:

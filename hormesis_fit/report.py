@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 
-from hormesis_fit.drawing import chance, equals, formula_uri, headline, number
+from hormesis_fit.derived import derived_of
+from hormesis_fit.drawing import chance, formula_uri, headline, number
 from hormesis_fit.families import FAMILIES
-from hormesis_fit.figures import CAPTIONS, FIGURES, figure_uri
+from hormesis_fit.figures import CAPTIONS, FIGURES, figure_uri, svg_uri
 from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
 from hormesis_fit.posterior import find_class, members, trial_of
-from hormesis_fit.recipe import command_line, python_lines
+from hormesis_fit.prior_figures import GATE
+from hormesis_fit.recipe import command_line, comparison_lines, python_lines
 from hormesis_fit.report_tables import (
     curve_table,
     data_table,
@@ -27,6 +31,17 @@ from hormesis_fit.report_tables import (
     prior_table,
     quantity_table,
     table,
+)
+from hormesis_fit.review import (
+    curves_reading,
+    derived_part,
+    dose_out_part,
+    evidence_part,
+    groups_part,
+    hormesis_words,
+    prediction_part,
+    prior_reading,
+    scaling_part,
 )
 from hormesis_fit.sensitivity import (
     LOWEST_ESS,
@@ -49,9 +64,10 @@ class Case:
     trial: xr.Dataset
     window: xr.Dataset
     alone: dict[str, xr.Dataset]  # the window of every curve by itself
+    figures: Mapping[str, Figure]  # those that are drawn already, one column wide
 
 
-def write_report(fit: xr.DataTree, path: str | Path) -> Path:
+def write_report(fit: xr.DataTree, path: str | Path, *, figures: Mapping[str, Figure] | None = None) -> Path:
     """Write the report of a fit as one HTML file that needs no network.
 
     Parameters
@@ -61,6 +77,8 @@ def write_report(fit: xr.DataTree, path: str | Path) -> Path:
         benefit.
     path : str or path-like
         File to write.
+    figures : mapping, optional
+        What `draw_figures` returns, where they are drawn already.
 
     Returns
     -------
@@ -68,11 +86,11 @@ def write_report(fit: xr.DataTree, path: str | Path) -> Path:
         The file.
     """
     path = Path(path)
-    path.write_text(render_report(fit), encoding="utf-8")
+    path.write_text(render_report(fit, figures=figures), encoding="utf-8")
     return path
 
 
-def render_report(fit: xr.DataTree) -> str:
+def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = None) -> str:
     """Return the report of a fit as one HTML page.
 
     Parameters
@@ -80,6 +98,8 @@ def render_report(fit: xr.DataTree) -> str:
     fit : DataTree
         As `fit` returns it, or reopened; the window is read from ``fit["window"]``, or computed with the default
         benefit.
+    figures : mapping, optional
+        What `draw_figures` returns, where they are drawn already.
 
     Returns
     -------
@@ -93,12 +113,12 @@ def render_report(fit: xr.DataTree) -> str:
     if "window" not in fit:
         fit = fit.copy()
         fit["window"] = window_of(fit)
-    case = Case(fit, trial_of(fit), window_of(fit), curve_windows(fit))
+    case = Case(fit, trial_of(fit), window_of(fit), curve_windows(fit), figures or {})
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    parts = (_preamble, _data, _model, _computation, _result, _decision, _sensitivity, _reproduction)
+    parts = (_preamble, _data, _model, _computation, _result, _review, _decision, _sensitivity, _reproduction)
     view: dict[str, Any] = {}
     for part in parts:
         view |= part(case)
@@ -123,7 +143,7 @@ def _preamble(case: Case) -> dict[str, Any]:
 
 
 def _data(case: Case) -> dict[str, Any]:
-    response_name = printable(case.trial["response"].attrs.get("long_name", "") or "response")
+    response_name = printable(case.trial["response"].attrs.get("long_name", "") or "response").replace("_", " ")
     missing = json.loads(case.trial.attrs.get("missing", "{}"))
     standard = case.trial.attrs.get("standard_dose")
     return {
@@ -157,9 +177,13 @@ def _model(case: Case) -> dict[str, Any]:
         )
     check = prior_check(case.fit)
     shares = [
-        [str(one), chance(float(check["far_share"].sel(model=one))), chance(float(check["peak_share"].sel(model=one)))]
-        for one in check["model"].values
+        [str(label), chance(far), chance(astray), "passed" if max(far, astray) <= GATE else "not passed"]
+        for label, far, astray in zip(
+            check["model"].values, check["far_share"].values, check["peak_share"].values, strict=True
+        )
     ]
+    for row, known in zip(shares, np.isfinite(check["far_share"].values), strict=True):
+        row[-1] = row[-1] if known else "–"
     worst = float(np.nanmax([check["far_share"].max(), check["peak_share"].max(), 0.0]))
     return {
         "curves": curves,
@@ -167,9 +191,10 @@ def _model(case: Case) -> dict[str, Any]:
         "family_definition": FAMILIES[str(case.fit.attrs["family"])].definition,
         "prior_table": prior_table(case.fit),
         "far": check.attrs["far"],
-        "prior_passed": worst < 0.05,
+        "prior_passed": worst <= GATE,
+        "gate": f"{GATE:g}",
         "check_table": table(
-            ["Curve", "Too high" if check.attrs["far"].startswith("rise") else "Too far", "Peak astray"],
+            ["Curve", "Too high" if check.attrs["far"].startswith("rise") else "Too far", "Peak astray", "Gate"],
             shares,
             "Prior predictive check: share of 1000 curves drawn from the priors.",
         ),
@@ -207,27 +232,42 @@ def _result(case: Case) -> dict[str, Any]:
         "key_table": key_table(case.fit, case.trial, case.window),
         "level_table": level_table(case.window, case.trial),
         "quantity_table": quantity_table(case.window, case.trial),
-        "curve_table": curve_table(case.fit, case.alone),
+        "curve_table": curve_table(case.fit, case.window, case.alone),
+        "curves_reading": curves_reading(case.fit, case.alone),
         "check_rows": predictive_table(case.fit),
-        "figures": [_figure(case, name) for name in FIGURES],
+        "figures": {name: _figure(case, name) for name in FIGURES},
+    }
+
+
+def _review(case: Case) -> dict[str, Any]:
+    return {
+        **evidence_part(case.fit, case.alone),
+        **prediction_part(case.fit),
+        **groups_part(case.fit),
+        **dose_out_part(case.fit),
+        **derived_part(derived_of(case.fit), case.trial),
+        **scaling_part(case.fit, case.alone),
     }
 
 
 def _figure(case: Case, name: str) -> dict[str, Any]:
-    hormesis = equals(chance(float(case.fit["evidence"]["prob_hormesis"])))
     said = {
         "window": headline(case.window, case.trial),
         "exceedance": headline(case.window, case.trial),
-        "weights": f"P(hormesis) {hormesis}",
+        "weights": f"P(hormesis) {hormesis_words(case.fit)}",
     }
     alt = " ".join(filter(None, [CAPTIONS[name], f"{printable(said[name])}." if name in said else ""]))
-    width = "double" if name == "window" else "single"
+    wide = name == "window"
+    if wide or name not in case.figures:
+        uri = figure_uri(case.fit, name, width="double" if wide else "single")
+    else:
+        uri = svg_uri(case.figures[name])
     return {
         "name": name,
-        "uri": figure_uri(case.fit, name, width=width),
+        "uri": uri,
         "alt": alt,
         "caption": CAPTIONS[name],
-        "wide": name == "window",
+        "wide": wide,
     }
 
 
@@ -261,6 +301,7 @@ def _sensitivity(case: Case) -> dict[str, Any]:
     caption = "The answer under a narrower and a wider half-normal prior (scale σ) of the stimulation."
     return {
         "sensitivity_table": table(headers, rows, caption),
+        "prior_reading": prior_reading(result),
         "changed": bool(changed),
         "untrusted": bool((result["ess"] < LOWEST_ESS).any()),
         "lowest_ess": LOWEST_ESS,
@@ -274,6 +315,7 @@ def _reproduction(case: Case) -> dict[str, Any]:
         "seed": int(case.fit.attrs["seed"]),
         "python": python_lines(case.fit, case.window),
         "command": command_line(case.fit, case.window),
+        "compare": comparison_lines(case.fit),
     }
 
 

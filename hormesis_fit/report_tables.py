@@ -11,9 +11,9 @@ import xarray as xr
 from hormesis_fit.drawing import chance, number
 from hormesis_fit.phrases import printable, unit_of
 from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.quantities import QUANTITIES
 from hormesis_fit.sensitivity import predictive_check
 from hormesis_fit.summary import quantity
+from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows import level_pieces
 
 type Table = dict[str, Any]
@@ -109,26 +109,19 @@ def key_table(fit: xr.DataTree, trial: xr.Dataset, window: xr.Dataset) -> Table:
     """Return the answer in numbers."""
     unit = unit_of(trial["dose"])
     near = " to ".join(number(float(end)) for end in window["near_optimal"].values)
-    hormesis, before = float(fit["evidence"]["prob_hormesis"]), float(fit["evidence"].attrs["prior_hormesis"])
     rows = [
         ["Probability that there is a window at all", chance(float(window["prob_exists"]))],
         ["Highest probability that any one dose has the benefit", chance(float(window["max_probability"]))],
         ["Dose with that probability (best dose)", number(float(window["best_dose"])) + unit],
         ["Dose of the highest expected utility", number(float(window["optimal_dose"])) + unit],
         ["Doses nearly as good (at most 1.1 times the smallest regret)", near + unit],
-        ["Probability of hormesis, P(hormesis)", chance(hormesis)],
+        ["Probability of hormesis, P(hormesis)", chance(float(fit["evidence"]["prob_hormesis"]))],
     ]
-    if np.isfinite(hormesis):
-        odds = hormesis / max(1 - hormesis, 1e-12) * (1 - before) / before
-        rows.append(["Bayes factor for the hormetic curves against the others", number(odds)])
-        rows.append(
-            ["Smallest prior P(hormesis) that would give 0.95 now", chance(0.95 / (0.95 + 0.05 * max(odds, 1e-12)))]
-        )
     return table(["", ""], rows, "The answer in numbers.")
 
 
-def curve_table(fit: xr.DataTree, windows: Mapping[str, xr.Dataset]) -> Table:
-    """Return what every curve says by itself."""
+def curve_table(fit: xr.DataTree, average: xr.Dataset, windows: Mapping[str, xr.Dataset]) -> Table:
+    """Return what every curve says by itself, beside their average."""
     evidence, unit = fit["evidence"].to_dataset(), _units(trial_of(fit))[0]
     rows = []
     for label, one in windows.items():
@@ -136,6 +129,10 @@ def curve_table(fit: xr.DataTree, windows: Mapping[str, xr.Dataset]) -> Table:
         kind = "hormetic" if bool(row["hormetic"]) else "not hormetic"
         numbers = (row["prior_weight"], row["weight"], one["prob_exists"], one["max_probability"])
         rows.append([label, kind, *(chance(float(value)) for value in numbers), _pieces(level_pieces(one))])
+    if len(rows) > 1:
+        numbers = (evidence["prior_weight"].sum(), 1.0, average["prob_exists"], average["max_probability"])
+        shown = [chance(round(float(value), 9)) for value in numbers]
+        rows.insert(0, ["Average of these", "", *shown, _pieces(level_pieces(average))])
     headers = [
         "Curve",
         "Kind",
@@ -145,7 +142,12 @@ def curve_table(fit: xr.DataTree, windows: Mapping[str, xr.Dataset]) -> Table:
         "Highest probability",
         headed("Window", unit),
     ]
-    return table(headers, rows, "What every curve would say by itself, at the level asked for.", words=2)
+    return table(
+        headers,
+        rows,
+        "The window of the average, and what every curve would say by itself, at the level asked for.",
+        words=2,
+    )
 
 
 def predictive_table(fit: xr.DataTree) -> Table:

@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 from scipy.special import logsumexp
 
+from hormesis_fit.curves import Curve
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.posterior import Member, domain, members, mixture, trial_of
 from hormesis_fit.windows import window
@@ -206,6 +207,26 @@ def predictive_check(fit: xr.DataTree) -> xr.Dataset:
     return xr.Dataset(data, coords={"feature": list(rows)})
 
 
+def predictive_groups(fit: xr.DataTree) -> xr.Dataset:
+    """Compare the mean of every dose group with those that the fitted model predicts.
+
+    Returns
+    -------
+    Dataset
+        Over ``dose`` [dose]: ``responses`` in the group, and the columns of `predictive_check` for their mean
+        [response].
+    """
+    trial, predicted = trial_of(fit), replicates(fit).values
+    response, dose = trial["response"].values, trial["dose"].values
+    rows = []
+    for one in np.unique(dose):
+        held = dose == one
+        simulated = predicted[..., held].mean(axis=-1).ravel()
+        rows.append({"responses": int(held.sum())} | _compare(float(response[held].mean()), simulated))
+    data = {column: ("dose", [row[column] for row in rows]) for column in rows[0]}
+    return xr.Dataset(data, coords={"dose": np.unique(dose)})
+
+
 def _compare(observed: float, simulated: np.ndarray) -> dict[str, float]:
     lower, median, upper = np.quantile(simulated, [0.025, 0.5, 0.975])
     tail = min(np.mean(simulated >= observed), np.mean(simulated <= observed))
@@ -250,11 +271,14 @@ def prior_check(fit: xr.DataTree, *, size: int = 1000) -> xr.Dataset:
     data = {
         name: ("model", [share[k] for share in shares.values()]) for k, name in enumerate(("far_share", "peak_share"))
     }
-    words = {
-        ("ratio", "up"): f"rise above {FAR:g} times the control",
-        ("ratio", "down"): "fall below zero",
-    }.get((trial.attrs["scale"], trial.attrs["direction"]), f"have a benefit above {FAR:g} SDs of all responses")
-    return xr.Dataset(data, coords={"model": list(shares)}, attrs={"far": words})
+    return xr.Dataset(data, coords={"model": list(shares)}, attrs={"far": far_words(trial)})
+
+
+def far_words(trial: xr.Dataset) -> str:
+    """Say in words what a prior curve does that goes too far."""
+    if trial.attrs["scale"] != "ratio":
+        return f"have a benefit above {FAR:g} SDs of all responses"
+    return f"rise above {FAR:g} times the control" if trial.attrs["direction"] == "up" else "fall below zero"
 
 
 def prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tuple[float, float]:
@@ -262,9 +286,7 @@ def prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tup
     drawn = prior_draws(json.loads(member.draws.attrs["priors"]), seed, size)
     if drawn is None:
         return np.nan, np.nan
-    curve = member.curve.with_values(
-        {name: value for name, value in drawn.items() if name in member.curve.parameters()}
-    )
+    curve = at_prior(member.curve, drawn)
     low, high = domain(trial)
     grid = np.geomspace(low / 1e4, high * 1e4, 400)
     gains = np.broadcast_to(curve.sign * (curve(grid[None, :]) - curve.control), (size, grid.size))
@@ -277,6 +299,14 @@ def prior_shares(member: Member, trial: xr.Dataset, seed: int, size: int) -> tup
     top, peaked = grid[gains.argmax(axis=1)], (gains.max(axis=1) > 0) & curve.hormetic
     astray = peaked & ((top < tested.min() / 1e3) | (top > tested.max() * 1e3))
     return float(np.mean(inside > limit)), float(astray.sum() / max(peaked.sum(), 1))
+
+
+def at_prior(curve: Curve, drawn: Mapping[str, np.ndarray]) -> Curve:
+    """Return a curve at draws from its priors; what has no prior keeps its one value."""
+    names = curve.parameters()
+    return curve.with_values(
+        {name: drawn[name] if name in drawn else np.ravel(getattr(curve, name))[0] for name in names}
+    )
 
 
 def prior_draws(priors: Mapping[str, dict], seed: int, size: int) -> dict[str, np.ndarray] | None:

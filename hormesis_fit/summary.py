@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from hormesis_fit.derived import derived_of
 from hormesis_fit.phrases import (
     benefit_words,
     level_words,
@@ -23,7 +24,7 @@ from hormesis_fit.phrases import (
     verb,
 )
 from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.quantities import QUANTITIES
+from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows import held_piece, level_pieces
 
 SCHEMA = 1
@@ -161,8 +162,49 @@ def summary_table(fit: xr.DataTree) -> pd.DataFrame:
     rows += [{"median": float(window[name])} | _labels(name, window[name]) for name in SCALARS]
     hormesis = fit["evidence"]["prob_hormesis"]
     rows.append({"median": float(hormesis)} | _labels("prob_hormesis", hormesis))
+    rows += derived_rows(derived_of(fit))
     columns = ["quantity", "unit", "median", "lower", "upper", "share", "definition"]
     return pd.DataFrame(rows).reindex(columns=columns)
+
+
+def derived_rows(derived: xr.Dataset) -> list[dict[str, Any]]:
+    """Summarise what `derived_quantities` returns beyond the quantities of the window.
+
+    Returns
+    -------
+    list of dict
+        ``quantity``, ``title``, ``unit``, ``median``, ``lower``, ``upper`` (equal-tailed 95 % given existence),
+        ``share`` of the posterior in which it exists, and ``definition``.
+    """
+    rows = []
+    for name, variable in derived.data_vars.items():
+        if name in QUANTITIES or name == "model":
+            continue
+        labels = [dim for dim in variable.dims if dim not in ("chain", "draw")]
+        choices = variable[labels[0]].values if labels else [None]
+        for choice, share in zip(choices, np.atleast_1d(variable.attrs["exists_share"]), strict=True):
+            values = (variable.sel({labels[0]: choice}) if labels else variable).values
+            rows.append(_derived_row(str(name), choice, variable, values[np.isfinite(values)], float(share)))
+    return rows
+
+
+def _derived_row(name: str, choice: Any, variable: xr.DataArray, kept: np.ndarray, share: float) -> dict[str, Any]:
+    low, middle, high = np.quantile(kept, [INTERVAL[0], 0.5, INTERVAL[1]]) if kept.size else [math.nan] * 3
+    chosen = "" if choice is None else choice if isinstance(choice, str) else f"{float(choice):g}"
+    title, definition = name.replace("_", " ").capitalize(), str(variable.attrs["definition"])
+    if chosen:
+        said = chosen if isinstance(choice, str) else f"{chosen} %"
+        title, definition = f"{title}, {said}", definition.replace("a percentage", said)
+    return {
+        "quantity": f"{name}_{chosen}" if chosen else name,
+        "title": title,
+        "unit": str(variable.attrs["units"]),
+        "median": float(middle),
+        "lower": float(low),
+        "upper": float(high),
+        "share": share,
+        "definition": definition,
+    }
 
 
 def _labels(name: str, variable: xr.DataArray) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Trials: a table of doses and responses, checked once, as an xarray Dataset over `observation`."""
 
 import json
+import re
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ ROLES = {
     "lower": ("response_unit", "Lower limit of a response that is known only within limits."),
     "upper": ("response_unit", "Upper limit of a response that is known only within limits."),
     "weight": ("1", "Relative weight of the row in the likelihood."),
+    "guess": ("1", "Guess of the subject that the drug was given, 0 or 1 or a probability."),
     "subject": ("", "Label of the subject on which the response was measured."),
     "batch": ("", "Label of the batch, plate, centre or block of the measurement."),
 }
@@ -61,6 +64,8 @@ def read_trial(
     lower: str | None = None,
     upper: str | None = None,
     weight: str | None = None,
+    guess: str | None = None,
+    columns: Sequence[str] = (),
     sheet: str | None = None,
 ) -> xr.Dataset:
     """Read a trial from a table with one row for each measurement.
@@ -87,7 +92,12 @@ def read_trial(
     missing : {"error", "drop"}
         What to do with rows whose response is blank.
     sd, se, n, successes, lower, upper, weight : str, optional
-        Names of columns that describe how each response was observed.
+        Names of columns that describe how each response was observed. With ``successes`` and ``n`` the response is
+        their ratio, and no column of responses is read.
+    guess : str, optional
+        Name of the column with the subjects' guess that they were given the drug and not the placebo.
+    columns : sequence of str
+        Names of further columns to keep, of groups or covariates, such as ``["sex", "weight", "laboratory"]``.
     sheet : str, optional
         Sheet of an Excel file; the first one by default.
 
@@ -120,16 +130,51 @@ def read_trial(
     check_number("standard_dose", standard_dose, above=0.0)
     check_number("control", control)
     numbers = {"dose": dose, "response": response, "time": time, "sd": sd, "se": se, "n": n, "successes": successes}
-    numbers |= {"lower": lower, "upper": upper, "weight": weight}
+    numbers |= {"lower": lower, "upper": upper, "weight": weight, "guess": guess}
+    if successes is not None:
+        if n is None:
+            raise ValueError("Successes need the sizes of their groups: name their column with n=, too.")
+        del numbers["response"]
     table = read_table(source, sheet=sheet)
     names = _named_columns(table, numbers | {"subject": subject, "batch": batch})
+    further = _further_columns(table, columns)
     values, rows, dropped, notes = _kept_rows(table, names, drop=missing == "drop")
+    if successes is not None:
+        values["response"], names["response"] = _shares(table, values, names), successes
     _check_design(table.label, values["dose"], values["response"])
     scale, assumed = _settled_scale(values["dose"], values["response"], scale, control)
     notes += assumed + _assumptions(values, names, control, dose_unit)
-    trial = _dataset(values, rows, names, units)
+    trial = _with_columns(_dataset(values, rows, names, units), table, further)
     trial.attrs = {"name": table.name, "direction": direction, "scale": scale, "notes": notes}
     return _with_known(trial, dropped=dropped, control=control, standard_dose=standard_dose)
+
+
+def read_rows(source: Any, *, like: xr.Dataset, subject: str) -> xr.Dataset:
+    """Read rows of one more subject, with the columns of a trial.
+
+    Parameters
+    ----------
+    source : str, path-like, pandas.DataFrame or dict of columns
+        One or more rows.
+    like : Dataset
+        The trial, dims (observation,); its columns have the same names here, or those of the trial's variables.
+    subject : str
+        Label of the subject.
+    """
+    table = read_table(source)
+    wanted = [str(name) for name in like.data_vars if like[name].dims == ("observation",)]
+    derived = {"subject", "dose_fraction", "true_mean"} | ({"response"} if "successes" in like else set())
+    named = {name: like[name].attrs.get("long_name", name) for name in wanted if name not in derived}
+    names = {role: column if column in table.columns else role for role, column in named.items()}
+    names = _named_columns(table, names)
+    roles = {role: column for role, column in names.items() if role in ROLES}
+    values, rows, _, _ = _kept_rows(table, roles, drop=False)
+    if "successes" in values:
+        values["response"], roles["response"] = _shares(table, values, roles), roles["successes"]
+    values["subject"], roles["subject"] = np.full(rows.size, subject), "subject"
+    trial = _dataset(values, rows, roles, {})
+    trial = _with_columns(trial, table, {word: column for word, column in names.items() if word not in ROLES})
+    return trial.assign_attrs(like.attrs)
 
 
 def _check_words(chosen: dict[str, str], units: dict[str, str | None]) -> None:
@@ -217,7 +262,12 @@ def _kept_rows(
         role: np.array([_label(cell) for cell in table.columns[names[role]]]) for role in LABELS if role in names
     }
     rows = np.asarray(table.rows)
-    keep = ~np.isnan(values["response"]) if drop else np.ones(rows.size, dtype=bool)
+    main = "response" if "response" in values else "successes"
+    if main == "response" and {"lower", "upper"} & set(values):
+        values["response"] = _within_limits(values)
+    keep = ~np.isnan(values[main]) if drop else np.ones(rows.size, dtype=bool)
+    if "sd" in values and "n" in values:  # one unit has no SD
+        values["sd"] = np.where((values["n"] == 1) & np.isnan(values["sd"]), 0.0, values["sd"])
     for role, name in names.items():
         _check_cells(role, name, values[role], table, keep | (role == "dose"))
     at, counts = np.unique(values["dose"][~keep], return_counts=True)
@@ -226,6 +276,74 @@ def _kept_rows(
         shown = ", ".join(f"{count} at dose {dose}" for dose, count in dropped.items())
         notes.append(f"Rows without a response were dropped ({shown}).")
     return {role: column[keep] for role, column in values.items()}, rows[keep], dropped, [*table.notes, *notes]
+
+
+def _within_limits(values: dict[str, np.ndarray]) -> np.ndarray:
+    """Responses, where blank the middle of their limits, or the limit that is there."""
+    response = values["response"]
+    limits = [values[role] for role in ("lower", "upper") if role in values]
+    finite = np.isfinite(limits)
+    there = finite.any(axis=0)
+    middle = np.where(finite, limits, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+    return np.where(np.isnan(response) & there, middle, response)
+
+
+def _shares(table: Table, values: dict[str, np.ndarray], names: dict[str, str]) -> np.ndarray:
+    """Successes per group, checked."""
+    successes, n = values["successes"], values["n"]
+    checks = [
+        ((n != np.round(n)) | (n < 1), "n", "a whole number of at least 1"),
+        (successes != np.round(successes), "successes", "a whole number"),
+        (successes > n, "successes", "no more than the size of the group"),
+    ]
+    for bad, role, wanted in checks:
+        if bad.any():
+            i = int(np.argmax(bad))
+            place = f"row {table.rows[i]} of column {quote(names[role])}"
+            raise ValueError(f"Expected {wanted} in {place}, got {values[role][i]:g}: correct it.")
+    return successes / n
+
+
+def _further_columns(table: Table, columns: Sequence[str]) -> dict[str, str]:
+    """Names of further columns, by the word that formulas and results use for them."""
+    if isinstance(columns, str):
+        raise TypeError(f"Expected a list of column names for columns=, got {quote(columns)}: put it in brackets.")
+    found = {}
+    for name in columns:
+        if name not in table.columns:
+            known = list(table.columns)
+            raise ValueError(
+                f"There is no column {quote(name)} (for columns=) in {table.label}{hint(name, known)}: "
+                f"name some of its columns, {listing(known)}."
+            )
+        word = re.sub(r"\W", "_", str(name).strip())
+        if word in ROLES or word in ("observation", "row", "dose_fraction"):
+            raise ValueError(
+                f"The column {quote(name)} cannot be kept under its name, which has a meaning of its own in a trial: "
+                f"name it with {word}=, or rename it."
+            )
+        found[word] = name
+    return found
+
+
+def _with_columns(trial: xr.Dataset, table: Table, further: dict[str, str]) -> xr.Dataset:
+    """Add columns of groups and covariates; numbers stay numbers, anything else is a label."""
+    place = {row: i for i, row in enumerate(table.rows)}
+    for word, name in further.items():
+        cells = [table.columns[name][place[row]] for row in trial["row"].values.tolist()]
+        blank = [i for i, cell in enumerate(cells) if is_blank(cell) or not str(cell).strip()]
+        if blank:
+            row = trial["row"].values[blank[0]]
+            raise ValueError(
+                f"Expected a value in row {row} of column {quote(name)}, got an empty cell: fill it in, or leave the "
+                "column out of columns=."
+            )
+        if is_numeric(cells):
+            values = np.array([float(str(cell).replace(",", ".")) for cell in cells])
+        else:
+            values = np.array([_label(cell) for cell in cells])
+        trial[word] = ("observation", values, _attrs("", name, "Group or covariate of the row."))
+    return trial
 
 
 def _label(cell: object) -> str:
@@ -241,7 +359,7 @@ def _check_cells(role: str, name: str, values: np.ndarray, table: Table, keep: n
         checks = [(values == "", f"a label of the {role}")]
     else:
         # A limit that is blank or infinite means that the response is open on that side.
-        closed = role not in ("lower", "upper")
+        closed = role not in ("lower", "upper", "guess")
         checks = [
             (np.isnan(values) & closed, "a number"),
             (np.isinf(values) & closed, "a finite number"),

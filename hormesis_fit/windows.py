@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.estimands import Asked, asked_for, people, served
+from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
 from hormesis_fit.posterior import (
     Member,
     described,
@@ -20,11 +22,13 @@ from hormesis_fit.posterior import (
     mixture,
     trial_of,
 )
-from hormesis_fit.quantities import QUANTITIES, solve
+from hormesis_fit.quantities import solve
 from hormesis_fit.utility import CAP, Utility
+from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
 
 BENEFIT_SCALES = ("relative", "difference", "sd", "level")
+NEGLIGIBLE = 1e-9  # the weight of a curve whose every draw together could not change a digit
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
@@ -34,6 +38,9 @@ def window(
     benefit: float = 0.10,
     benefit_scale: str = "relative",
     level: float = 0.8,
+    harm: Harm | Sequence[Harm] = (),
+    estimand: str = "typical",
+    subject: str | None = None,
     doses: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """Return the posterior of the micro-dose window.
@@ -49,6 +56,13 @@ def window(
         that the mean response has to reach [response].
     level : float
         Probability that a dose needs to belong to the window.
+    harm : Harm or sequence of Harm, optional
+        What a dose must not do; a dose counts where it has the benefit and breaks no limit, in one and the same draw.
+    estimand : {"typical", "population", "new", "coverage"}
+        Whose window, where people differ: the typical subject's; that of the population mean; that of a new subject;
+        the doses that serve 80 % of the population.
+    subject : str, optional
+        Label of a subject of the trial, whose own window is wanted.
     doses : sequence of float, optional
         Doses at which to give ``probability`` [dose]; by default a grid from a third of the lowest positive dose to
         three times the highest.
@@ -62,12 +76,13 @@ def window(
         benefit, and its ``expected_utility`` and ``regret``. Scalars: ``prob_exists``, ``max_probability``,
         ``best_dose``, ``optimal_dose`` with ``optimal_regret``; ``near_optimal`` over (ci_bound); ``level_window`` over
         (window_level, piece, ci_bound) [dose]. Attrs: ``status``, ``flags`` (words with a space
-        between them), and what was asked for.
+        between them), and what was asked for. With harms, over (chain, draw): ``upper_limit``, what ends the window of
+        the draw ("benefit" or the name of a harm), and over (limit): ``prob_binds``, how probably each does.
 
     Raises
     ------
     ValueError
-        If benefit, scale, level or doses are out of range.
+        If benefit, scale, level or doses are out of range, or harm, estimand or subject unknown.
 
     Notes
     -----
@@ -75,14 +90,15 @@ def window(
     windows follow from the sorted edges of all draws with the exact weights of their curves.
     """
     check_benefit(benefit, benefit_scale, level)
-    group = members(fit)
+    harms = check_harms(harm, endpoints_of(fit))
+    asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    solved = [solve(member, threshold_of(member, benefit, benefit_scale), trial) for member in group]
+    group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms)
     weights = np.array([member.weight for member in group])
     exceedance = Exceedance.of(solved, weights, (low, high))
-    which, picks = mixture(group, int(fit.attrs["seed"]))
+    which, picks = mixture(group, seed)
     chains, draws = group[0].shape
     result = xr.Dataset(
         {
@@ -104,19 +120,90 @@ def window(
     if len(group) > 1:
         labels = np.array([member.label for member in group])[which].reshape(chains, draws)
         result["model"] = ("chain", "draw"), labels, described("1", trial, "Curve that the draw belongs to.")
+    if harms:
+        result = result.merge(_binding(solved, which, picks, exists, [one.label for one in harms], trial))
     utility = Utility.of(group, [threshold_of(member, benefit, benefit_scale) for member in group])
     result = result.merge(_dose_results(exceedance, utility, grid, trial, level))
     result.attrs = {
         "benefit": float(benefit),
         "benefit_scale": benefit_scale,
         "level": float(level),
-        "estimand": "typical",
-        "seed": int(fit.attrs["seed"]),
+        "estimand": asked.label,
+        "subject": asked.subject or "",
+        "harms": "; ".join(one.describe() for one in harms),
+        "seed": seed,
         "domain": [low, high],
         "status": _status(result, level),
     }
     result.attrs["flags"] = " ".join(_flags(result, trial))
     return result
+
+
+def _solve_all(
+    fit: xr.DataTree,
+    trial: xr.Dataset,
+    asked: Asked,
+    limit: Callable[[Member], np.ndarray],
+    harms: Sequence[Harm],
+) -> tuple[list[Member], list[dict[str, np.ndarray]]]:
+    """Return the curves of a fit for the people asked for, and what every draw says of them."""
+    seed = int(fit.attrs["seed"])
+    group, solved = [], []
+    everyone = members(fit)
+    heaviest = max(one.weight for one in everyone)
+    for typical in everyone:
+        if typical.weight < NEGLIGIBLE * heaviest:
+            continue
+        member = people(typical, asked, seed)
+        one = solve(member, limit(member), trial)
+        if asked.estimand == "coverage":
+            one = served(typical, one, limit, trial, seed)
+        ends = {
+            harm.label: limit_doses(harm, member, side_effects(fit, harm.endpoint, member, asked), trial)
+            for harm in harms
+        }
+        group.append(member)
+        solved.append(_cut(one, ends, trial) if ends else one)
+    return group, solved
+
+
+def _cut(one: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray], trial: xr.Dataset) -> dict[str, np.ndarray]:
+    """End every draw's window where the first harm exceeds its limit."""
+    low, _ = domain(trial)
+    lower, benefit = one["window_lower"], one["window_upper"]
+    table = np.column_stack([np.where(one["exists"], benefit, np.inf), *ends.values()])
+    upper = table.min(axis=1)
+    exists = one["exists"] & (upper >= lower) & (upper >= low) & (upper > 0)
+    return dict(one) | {
+        "window_lower": np.where(exists, lower, np.nan),
+        "window_upper": np.where(exists, upper, np.nan),
+        "exists": exists,
+        "binding": np.argmin(table, axis=1),
+    }
+
+
+def _binding(
+    solved: Sequence[Mapping[str, np.ndarray]],
+    which: np.ndarray,
+    picks: np.ndarray,
+    exists: np.ndarray,
+    labels: Sequence[str],
+    trial: xr.Dataset,
+) -> xr.Dataset:
+    """Return what ends the window of every draw, and how often each limit does."""
+    names = np.array(["benefit", *labels])
+    binding = names[_gather(solved, which, picks, "binding").astype(int)].reshape(exists.shape)
+    ended = np.where(exists, binding, "")
+    shares = [float(np.mean(ended[exists] == name)) if exists.any() else np.nan for name in names]
+    text = "What ends the window of the draw: the benefit, or the first harm to exceed its limit."
+    share = "Probability that this ends the window, given that there is one."
+    return xr.Dataset(
+        {
+            "upper_limit": (("chain", "draw"), ended, described("1", trial, text)),
+            "prob_binds": (("limit",), shares, described("1", trial, share)),
+        },
+        coords={"limit": names},
+    )
 
 
 def check_benefit(benefit: float, benefit_scale: str, level: float) -> None:
@@ -135,12 +222,12 @@ def check_benefit(benefit: float, benefit_scale: str, level: float) -> None:
 
 def threshold_of(member: Member, benefit: float, benefit_scale: str) -> np.ndarray:
     """Benefit over the control that counts, shape (sample,) [response]."""
-    control = member.curve.control[:, 0]
+    control = member.control
     match benefit_scale:
         case "relative":
             return benefit * np.abs(control)
         case "sd":
-            return benefit * member.draws["sigma"].values
+            return benefit * member.spread
         case "level":
             return member.curve.sign * (benefit - control)
         case _:
@@ -317,6 +404,22 @@ def _status(result: xr.Dataset, level: float) -> str:
     return "UNLIKELY" if prob_exists <= 1 - level else "UNDETERMINED"
 
 
+def _crossed_over(trial: xr.Dataset) -> bool:
+    """Whether subjects had both the placebo and the drug."""
+    if "subject" not in trial:
+        return False
+    given = {(label, dose > 0) for label, dose in zip(trial["subject"].values, trial["dose"].values, strict=True)}
+    return any((label, not drug) in given for label, drug in given)
+
+
+def _guessed(trial: xr.Dataset) -> bool:
+    """Whether the guesses of the treatment are there, also where the drug was given, and not all the same."""
+    if "guess" not in trial:
+        return False
+    guesses = trial["guess"].values
+    return bool(np.all(np.isfinite(guesses)) and np.ptp(guesses) > 0)
+
+
 def _flags(result: xr.Dataset, trial: xr.Dataset) -> list[str]:
     doses = np.unique(trial["dose"].values)
     tested = doses[doses > 0]
@@ -335,6 +438,7 @@ def _flags(result: xr.Dataset, trial: xr.Dataset) -> list[str]:
         "PEAK_IN_GAP": spanned is not None and not np.any((tested >= spanned[0]) & (tested <= spanned[1])),
         "NO_CONTROL": doses.min() > 0 and "control" not in trial.attrs,
         "SPLIT": len(pieces) > 1,
+        "BLINDING_UNCHECKED": _crossed_over(trial) and not _guessed(trial),
         "NOT_MICRO": standard is not None and piece is not None and best / standard > 0.2,
     }
     return [name for name, there in raised.items() if there]

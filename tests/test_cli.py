@@ -17,7 +17,7 @@ import xarray as xr
 import hormesis_fit as hf
 from hormesis_fit import commands
 from hormesis_fit.cli import main
-from hormesis_fit.options import command_words, parse_curve, read_priors
+from hormesis_fit.options import command_words, parse_curve, parse_curves, read_priors
 from hormesis_fit.output import Failure
 
 GOOD = "dose,weight\n0,1.1\n0,0.9\n1,1.2\n1,1.3\n10,0.8\n10,0.7\n100,0.1\n100,0.2\n"
@@ -470,6 +470,28 @@ def test_curves_lists_every_curve_with_its_parameters(capsys):
         assert curve.formula in printed
         assert all(parameter in printed for parameter in curve().parameters())
     assert "sigma" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "absent"), [("Haldane", "Haldane (", "Ricker ("), ("null", "Emax (", "Haldane (")]
+)
+def test_curves_tells_of_one_curve_or_of_a_set(name, there, absent, capsys):
+    assert main(["curves", name]) == 0
+    printed = capsys.readouterr().out
+    assert there in printed
+    assert absent not in printed
+    assert "family " not in printed
+    assert "https://doi.org/" in printed
+
+
+def test_an_unknown_curve_is_named_with_its_neighbour(capsys):
+    assert main(["curves", "Haldan"]) == 2
+    assert 'did you mean "Haldane"?' in capsys.readouterr().err
+
+
+def test_sets_of_curves_are_spelled_out_among_others():
+    assert parse_curves(["hormetic"]) == "hormetic"
+    assert parse_curves(["average", "Constant", "Haldane"]) == [*hf.AVERAGE, "Haldane"]
 
 
 def test_data_lists_prints_and_writes(folder, capsys):

@@ -44,6 +44,27 @@ def single(template, draws, index=0):
     return template.with_values({name: float(values[index]) for name, values in draws.items()})
 
 
+def assert_invariant(known, priors, *, probability=False):
+    """Other units of dose and response change the priors by the factors of their units, and nothing else."""
+    constants = {"control": 0.98, "response": 0.32, "log_dose": 1.7, "log_range": 5.7}
+    dose_factor, response_factor = 1e3, 1.0 if probability else 1e-3
+    shifted = {
+        "control": constants["control"] * response_factor,
+        "response": constants["response"] * response_factor,
+        "log_dose": constants["log_dose"] + math.log(dose_factor),
+    }
+    for name, prior in priors.items():
+        unit = known[name].unit
+        before, after = (prior.scaled(unit, scales).arguments for scales in (constants, constants | shifted))
+        factor = {"1": 1.0, "dose": dose_factor, "response": response_factor, "1 / dose": 1 / dose_factor}
+        factor["response / dose"] = response_factor / dose_factor
+        if prior.distribution in ("LogNormal", "LogitNormal"):
+            expected = before | {"mu": before["mu"] + math.log(factor[unit])}
+        else:
+            expected = {argument: value * factor[unit] for argument, value in before.items()}
+        assert after == pytest.approx(expected if unit != "1" else before, rel=1e-12), name
+
+
 class TestOneFormulaForEveryKindOfNumber:
     def test_float_is_array(self, template, prior_draws):
         draws = prior_draws(template, 20)
@@ -107,6 +128,7 @@ class TestEveryCurve:
 
     @pytest.mark.parametrize(("dose_factor", "response_factor"), [(1000.0, 1.0), (1.0, 1000.0), (1e-6, 1e-3)])
     def test_formula_is_invariant_to_units(self, template, prior_draws, dose_factor, response_factor):
+        response_factor = 1.0 if template.link == "logit" else response_factor  # a probability has no unit
         factor = {"1": 1.0, "dose": dose_factor, "response": response_factor, "1 / dose": 1 / dose_factor}
         factor["response / dose"] = response_factor / dose_factor
         draws, known = prior_draws(template, 50), template.parameters()
@@ -118,28 +140,8 @@ class TestEveryCurve:
             atol=1e-13 * response_factor,
         )
 
-    def test_priors_are_invariant_to_units(self, template, family):
-        constants = {"control": 0.98, "response": 0.32, "log_dose": 1.7, "log_range": 5.7}
-        dose_factor, response_factor = 1e3, 1e-3
-        shifted = {
-            "control": constants["control"] * response_factor,
-            "response": constants["response"] * response_factor,
-            "log_dose": constants["log_dose"] + math.log(dose_factor),
-        }
-        known = template.parameters() | family.declared()
-        for name, prior in (template.priors() | family.priors()).items():
-            unit = known[name].unit
-            before, after = (prior.scaled(unit, scales).arguments for scales in (constants, constants | shifted))
-            match unit:
-                case "1":
-                    expected = before
-                case "dose":
-                    expected = before | {"mu": before["mu"] + math.log(dose_factor)}
-                case "response" | "1 / dose" | "response / dose":
-                    response = response_factor if unit.startswith("response") else 1
-                    response_factor_here = response / (dose_factor if unit.endswith("dose") else 1)
-                    expected = {argument: value * response_factor_here for argument, value in before.items()}
-            assert after == pytest.approx(expected, rel=1e-12), name
+    def test_priors_are_invariant_to_units(self, template):
+        assert_invariant(template.parameters(), template.priors(), probability=template.link == "logit")
 
     def test_down_mirrors_up_about_the_control(self, curve_class, prior_draws):
         up, down = (curve_class(scale="interval", direction=direction) for direction in ("up", "down"))
@@ -182,6 +184,40 @@ class TestEveryCurve:
         peak = zero * (slope * (1 + s)) ** (-1 / curve.slope_excess)
         height = curve.sign * (curve(peak) - curve.control)
         np.testing.assert_allclose(height, gain, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("direction", ["up", "down"])
+class TestLink:
+    """science.md 5: the shape multiplies a positive mean, or the odds of a probability."""
+
+    def pair(self, curve_class, direction, link, prior_draws):
+        template = curve_class(link=link, direction=direction)
+        draws = prior_draws(template, 200)
+        return rows(template, draws), rows(template, draws).shape(DOSES) + 0 * DOSES
+
+    def test_the_mean_stays_in_its_support(self, curve_class, direction, prior_draws):
+        for link, highest in (("log", np.inf), ("logit", 1.0)):
+            curve, _ = self.pair(curve_class, direction, link, prior_draws)
+            mean = curve(np.array([0.0, 1e-9, 0.1, 1.0, 10.0, 1e3]))
+            assert np.all((mean >= 0) & (mean <= highest)), link
+
+    def test_hormesis_acts_on_logs_or_on_log_odds(self, curve_class, direction, prior_draws):
+        scale = {"log": np.log, "logit": lambda p: np.log(p / (1 - p))}
+        for link, transform in scale.items():
+            curve, shape = self.pair(curve_class, direction, link, prior_draws)
+            match curve.trend:
+                case "rising":
+                    moved = curve.log_span * (shape - 1)
+                case "open":
+                    moved = shape - 1
+                case _:
+                    moved = np.log(np.maximum(shape, 1e-99))
+            # Further out a probability is next to 0 or 1.
+            clear = np.broadcast_to(np.abs(moved) < 12, (200, DOSES.size))
+            with np.errstate(divide="ignore"):
+                found = transform(curve(DOSES) + 0 * DOSES) - transform(curve.control)
+            expected = np.broadcast_to(curve.sign * moved, clear.shape)
+            np.testing.assert_allclose(found[clear], expected[clear], rtol=1e-6, atol=1e-6)
 
 
 class TestDeclaration:

@@ -10,6 +10,7 @@ import hormesis_fit as hf
 from hormesis_fit.drawing import DoseAxis, benefit_label, chance, headline, label, number
 from hormesis_fit.figures import (
     FIGURES,
+    draw_figures,
     plot_exceedance,
     plot_weights,
     plot_window,
@@ -237,6 +238,19 @@ def test_files_are_complete_and_have_embedded_fonts(fit, tmp_path):
     assert first[1].read_bytes()[:4] == b"\x89PNG"
 
 
+def test_figures_that_are_drawn_already_give_the_same_files(fit, tmp_path, monkeypatch):
+    monkeypatch.setattr("hormesis_fit.figures.FIGURES", {"weights": plot_weights})
+    again = save_figures(fit, tmp_path / "again", figures=draw_figures(fit))
+    for one, other in zip(save_figures(fit, tmp_path / "first"), again, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_notebooks_show_figures_without_pyplot(drawn):
+    content, size = drawn["weights"]._repr_png_()
+    assert content[:4] == b"\x89PNG"
+    assert 300 < size["width"] < 600
+
+
 def test_files_of_a_reopened_fit_have_the_same_bytes(fit, tmp_path, monkeypatch):
     monkeypatch.setattr("hormesis_fit.figures.FIGURES", {"window": plot_window, "weights": plot_weights})
     fit.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
@@ -257,6 +271,7 @@ def test_names_are_text_and_no_formula(fit):
 def test_long_names_are_shortened():
     assert len(label(xr.DataArray(0, attrs={"long_name": "word " * 40, "units": "g"}), "dose")) <= 60
     assert label(xr.DataArray(0), "dose") == "dose"
+    assert label(xr.DataArray(0, attrs={"long_name": "leaf_length", "units": "mg_1"}), "x") == "leaf length (mg_1)"
 
 
 @pytest.mark.parametrize(

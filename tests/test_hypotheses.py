@@ -12,7 +12,6 @@ from scipy.special import gammaln, logsumexp
 
 import hormesis_fit as hf
 from hormesis_fit.curves import ProductHill
-from hormesis_fit.elicitation import power_scaling, prior_constant, scaled_draws
 from hormesis_fit.hypotheses import (
     bayes_factors,
     leave_one_dose_out,
@@ -22,6 +21,7 @@ from hormesis_fit.hypotheses import (
 )
 from hormesis_fit.model import specify
 from hormesis_fit.posterior import members, trial_of
+from hormesis_fit.scaling import power_scaling, prior_constant, scaled_draws
 from hormesis_fit.simulation import simulate_trial
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}

@@ -16,6 +16,7 @@ from hormesis_fit.report import render_report, write_report
 from hormesis_fit.sensitivity import (
     curve_windows,
     predictive_check,
+    predictive_groups,
     prior_check,
     prior_sensitivity,
     replicates,
@@ -67,6 +68,60 @@ def test_all_sections_are_there(page):
     heads = re.findall(r"<h2>(\d)\. ([^<]+)</h2>", page)
     assert [number for number, _ in heads] == list("123456")
     assert "Not medical advice" in page
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("considered", "6 curves were considered"),
+        ("gate", "Every curve passed it"),
+        ("curves", "Average of these"),
+        ("evidence", "The Bayes factor for the hormetic curves against the others is "),
+        ("prediction", "They are no probabilities of hormesis"),
+        ("check", "None of the 7 observed group means lie outside"),
+        ("limbs", "Effective dose, 50 %"),
+        ("scaling", "leans less on the priors than on the data"),
+        ("reproduce", "engine='optimum'"),
+    ],
+)
+def test_every_question_of_a_reviewer_is_answered(page, question, answer):
+    text = html.unescape(page).replace('engine="optimum"', "engine='optimum'")
+    begin = text.index(f'id="{question}"')
+    assert answer in text[begin : text.find("<h3", begin + 40) if question != "reproduce" else None]
+
+
+def test_links_to_questions_lead_somewhere(page):
+    assert {*re.findall(r'href="#([^"]+)"', page)} <= {*re.findall(r'id="([^"]+)"', page)}
+
+
+def test_one_curve_is_not_compared(no_pictures):
+    page = render_report(hf.fit(hf.load_dataset("lettuce"), curve="Constant", **FAST))
+    assert "there is no evidence for or against hormesis" in page
+    assert 'id="prediction"' not in page
+    assert "The one curve with a weight of at least 0.05 has no window" in page
+
+
+def test_doses_that_were_left_out_are_reported_where_known(pair, page, no_pictures):
+    assert "dose-out" not in page
+    copy = pair.copy()
+    copy["leave_one_dose_out"] = hf.leave_one_dose_out(
+        hf.load_dataset("lettuce"), curve=["BrainCousens", "LogLogistic"], draws=250
+    )
+    assert "Every dose group predicted from the others" in render_report(copy)
+
+
+def test_dose_groups_are_checked(fit):
+    check = predictive_groups(fit)
+    np.testing.assert_allclose(check["observed"][0], (1.126 + 0.833) / 2)
+    assert check["responses"].values.tolist() == [2] * 7
+    assert bool((check["lower"] < check["median"]).all())
+
+
+def test_the_recipe_names_sets(pair, fit, monkeypatch):
+    monkeypatch.setitem(hf.CURVE_SETS, "null", ("BrainCousens", "LogLogistic"))
+    assert "curve='null'" in python_lines(pair, window_of(pair))
+    assert command_line(pair, window_of(pair)).endswith("--curve null")
+    assert "curve=" not in python_lines(fit, window_of(fit))
 
 
 def test_the_first_line_is_the_question_and_the_answer_follows(fit, page):
@@ -173,7 +228,7 @@ def test_subjects_do_not_appear(no_pictures):
         "who": [f"Ms {x}" for x in "ABCDEF"],
     }
     trial = hf.read_trial(table, subject="who")
-    assert "Ms A" not in render_report(hf.fit(trial, curve=["BrainCousens", "Constant"], **FAST))
+    assert "Ms A" not in render_report(hf.fit(trial, curve=["BrainCousens", "Constant"], vary={}, **FAST))
 
 
 @pytest.mark.parametrize("curve", hf.CURVES.values(), ids=hf.CURVES)

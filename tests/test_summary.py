@@ -10,6 +10,7 @@ import xarray as xr
 import hormesis_fit as hf
 from hormesis_fit.summary import (
     comparison,
+    derived_rows,
     held_piece,
     quantity,
     sentence,
@@ -17,7 +18,7 @@ from hormesis_fit.summary import (
     summary_table,
     window_record,
 )
-from hormesis_fit.windows import QUANTITIES
+from hormesis_fit.vocabulary import QUANTITIES
 
 # design.md section 7: window.json is a contract.
 CONTRACT = [
@@ -178,7 +179,11 @@ def test_one_curve_leaves_hormesis_open(lettuce_with_gap):
 def test_table_has_a_row_for_everything(fit):
     table = summary_table(fit).set_index("quantity")
     scalars = ["prob_exists", "max_probability", "best_dose", "optimal_dose", "prob_hormesis"]
-    assert [*table.index] == [*QUANTITIES, *scalars]
+    derived = [row["quantity"] for row in derived_rows(hf.derived_quantities(fit))]
+    assert [*table.index] == [*QUANTITIES, *scalars, *derived]
+    assert {"effective_dose_50", "stimulation_dose_left_10", "zone_fold", "benchmark_dose_relative"} <= {*derived}
+    assert "50 %" in table.loc["effective_dose_50", "definition"]
+    assert not table.index.duplicated().any()
     assert [*table.columns] == ["unit", "median", "lower", "upper", "share", "definition"]
     assert table.loc["peak_dose", "unit"] == "mg/L"
     assert table.loc["peak_response", "unit"] == "g"

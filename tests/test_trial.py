@@ -372,7 +372,7 @@ def test_the_source_is_not_changed():
 
 
 def test_everything_is_labelled(tmp_path):
-    path = write(tmp_path, "conc,g,day,who,plate,w,k,n\n" + "".join(f"{d},{d + 1},0,{d},p,1,2,3\n" for d in range(4)))
+    path = write(tmp_path, "conc,g,day,who,plate,w,n\n" + "".join(f"{d},{d + 1},0,{d},p,1,3\n" for d in range(4)))
     trial = read_trial(
         path,
         dose="conc",
@@ -381,7 +381,6 @@ def test_everything_is_labelled(tmp_path):
         subject="who",
         batch="plate",
         weight="w",
-        successes="k",
         n="n",
         dose_unit="mg/L",
         response_unit="g",
@@ -393,8 +392,8 @@ def test_everything_is_labelled(tmp_path):
     )
     units = {name: variable.attrs["units"] for name, variable in trial.variables.items()}
     assert units == {
-        "dose": "mg/L", "response": "g", "time": "d", "subject": "", "batch": "", "weight": "1", "successes": "1",
-        "n": "1", "dose_fraction": "1", "observation": "1", "row": "1",
+        "dose": "mg/L", "response": "g", "time": "d", "subject": "", "batch": "", "weight": "1", "n": "1",
+        "dose_fraction": "1", "observation": "1", "row": "1",
     }  # fmt: skip
     assert trial["dose"].attrs["long_name"] == "conc"
     assert trial["dose_fraction"].values.tolist() == [0, 0.5, 1, 1.5]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from hormesis_fit.curves import CURVES, BellTail, BrainCousens, Constant, LogLogistic, SigmoidEmax
 from hormesis_fit.posterior import domain, find_class, members, predict, trial_of
-from hormesis_fit.quantities import QUANTITIES, solve
+from hormesis_fit.quantities import solve
 from hormesis_fit.utility import Utility
+from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows import BENEFIT_SCALES, Exceedance, level_pieces, window
 
 LETTUCE = np.repeat([0, 0.32, 1, 3.2, 10, 32, 100], 2)

@@ -130,7 +130,7 @@ class LogQuadratic(Curve):
     """A mean whose logarithm is a parabola in the dose."""
 
     formula = r"\mu(d) = E_0 (1 + s)^{z (2 - z)}, \quad z = d / M"
-    source = "https://doi.org/10.1007/s00477-021-02155-1"
+    source = "https://doi.org/10.1002/etc.5620160732"
     hormetic = True
 
     peak_stimulation: Value = stimulation("s", "highest mean above control")
@@ -151,7 +151,7 @@ class BiphasicLogistic(Curve):
     """
 
     formula = r"\mu(d) = E_0 \frac{y(d)}{y(0)}, \quad y = 1 + A L\left(g \frac{d - K_s}{K_s}\right) - (1 + A) L\left(h \frac{d - K_i}{K_i}\right), \quad K_s = r K_i"  # noqa: E501
-    source = "https://doi.org/10.1021/es1018948"
+    source = "https://doi.org/10.1016/j.ecoenv.2012.11.022"
     hormetic = True
 
     amplitude: Value = stimulation("A", "stimulation without inhibition")

@@ -11,6 +11,7 @@ from hormesis_fit.parameter import Prior, Term, Value, option, parameter
 
 # Next to any dose nothing, and still a normal number after division by one: compiled code flushes what is smaller to 0.
 TINY = 1e-250
+FLOOR = 1e-100  # of what multiplies a mean: its logarithm and the square of its inverse are finite numbers
 ERFC = (
     *(-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806),
     *(0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277),
@@ -18,6 +19,10 @@ ERFC = (
 
 
 def _control(curve: Curve) -> Prior:
+    if curve.link == "log":
+        return Prior("LogNormal", mu=0, sigma=1)
+    if curve.link == "logit":
+        return Prior("LogitNormal", mu=0, sigma=1.5)
     if curve.scale == "ratio":
         return Prior("TruncatedNormal", mu=0, sigma=2.5, lower=0)
     return Prior("Normal", mu=0, sigma=2.5)
@@ -44,6 +49,11 @@ class Curve(Term):
     On the ratio scale (a true zero) a curve whose benefit is upwards falls to zero, so that the span is the control
     response, unless ``lower_asymptote="free"``. On the interval scale, and for benefits downwards, the span is a
     parameter of its own.
+
+    Means that are positive (``link="log"``) or lie between 0 and 1 (``link="logit"``) stay so: the shape multiplies
+    the mean, or its odds, and for a benefit downwards divides them,
+    :math:`g(\mu(d)) = g(E_0) + \sigma \ln \mathrm{shape}(d)`. A curve without an asymptote below adds on that scale
+    instead of multiplying.
     """
 
     hormetic: ClassVar[bool] = False
@@ -52,6 +62,7 @@ class Curve(Term):
     scale: str = option("ratio", "interval", description="whether the response has a true zero")
     direction: str = option("up", "down", description="direction of benefit")
     lower_asymptote: str = option("zero", "free", description="asymptote at high doses on the ratio scale")
+    link: str = option("identity", "log", "logit", description="scale on which the shape acts on the mean")
 
     control: Value = parameter("E_0", "response", _control, "mean response without the drug")
     span: Value = parameter(
@@ -60,23 +71,35 @@ class Curve(Term):
         Prior("HalfNormal", sigma=2.5),
         "distance from the control to the asymptote at high doses",
     )
+    log_span: Value = parameter(
+        r"\Delta",
+        "1",
+        Prior("HalfNormal", sigma=1.5),
+        "distance from the control to the plateau, in logs of the mean or of its odds",
+    )
     lower_share: Value = parameter(
         "c / E_0", "1", Prior("Beta", alpha=1, beta=3), "lower asymptote as a share of the control"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.link != "identity" and self.scale == "interval":
+            raise ValueError(f'A mean with a {self.link} link has a true zero: use scale="ratio".')
 
     def parameters(self) -> dict:
         """The parameters that exist under this curve's options and trend."""
         known = super().parameters()
         free = self.trend == "falling" and self.proportional and self.lower_asymptote == "free"
         spans = self.trend == "rising" or (self.trend == "falling" and not self.proportional)
-        absent = {"span": not spans, "lower_share": not free}
+        linked = self.link != "identity"
+        absent = {"span": linked or not spans, "log_span": not (linked and spans), "lower_share": not free}
         return {name: item for name, item in known.items() if not absent.get(name, False)}
 
     @property
     def label(self) -> str:
         """The class name, with the options and numbers in which this curve differs from the default."""
         usual = type(self)()
-        skipped = {"scale", "direction"}
+        skipped = {"scale", "direction", "link"}
         options = {name: value for name, value in self.structure().items() if value != getattr(usual, name)}
         numbers = {name: getattr(self, name) for name in self.parameters()}
         fixed = {
@@ -89,8 +112,8 @@ class Curve(Term):
 
     @property
     def proportional(self) -> bool:
-        """Whether the asymptote is a share of the control: a true zero and a benefit upwards."""
-        return self.scale == "ratio" and self.direction == "up"
+        """Whether the asymptote is a share of the control: a true zero and a benefit upwards, or a link."""
+        return self.link != "identity" or (self.scale == "ratio" and self.direction == "up")
 
     @property
     def sign(self) -> int:
@@ -99,13 +122,20 @@ class Curve(Term):
 
     @property
     def reach(self) -> Value:
-        """Response units in one unit of shape [response]."""
+        """Distance from the control to the asymptote at high doses, or one unit of shape [response]."""
         active = self.parameters()
+        if self.link != "identity":
+            return abs(self._linked(self._asymptote) - self.control)
         if "span" in active:
             return self.span
         if "lower_share" in active:
             return self.control * (1 - self.lower_share)
         return self.control if self.scale == "ratio" else 1.0
+
+    @property
+    def depth(self) -> Value:
+        """Distance from the control to the mean at high doses, of a curve with an asymptote [response]."""
+        return self.reach
 
     def relative(self, stimulation: Value, gain: Value) -> Value:
         """Return a stimulation in units of shape.
@@ -117,6 +147,8 @@ class Curve(Term):
         gain : Value
             In units of the response; used on the interval scale.
         """
+        if self.link != "identity":
+            return stimulation / (1 - self.lower_share) if "lower_share" in self.parameters() else stimulation
         if self.scale == "interval":
             return gain / self.reach
         if set(self.parameters()) & {"span", "lower_share"}:
@@ -141,9 +173,38 @@ class Curve(Term):
             Mean response [response], with the dims of the parameters and of `dose`.
         """
         shape = self.shape(dose)
+        if self.link != "identity":
+            return self._linked(self._factor(shape))
         if self.sign > 0 and self.reach is self.control:
             return self.control * shape
         return self.control + self.sign * self.reach * (shape - 1)
+
+    def _factor(self, shape: Value) -> Value:
+        """Return what multiplies the mean, or its odds, where the benefit is upwards [1]."""
+        if self.trend == "rising":
+            return np.exp(self.log_span * (shape - 1))
+        if self.trend == "open":
+            return np.exp(-at_least(1 - shape, math.log(FLOOR)))
+        if "lower_share" in self.parameters():
+            shape = self.lower_share + (1 - self.lower_share) * shape
+        return at_least(shape, 0) + FLOOR
+
+    @property
+    def _asymptote(self) -> Value:
+        """The factor at high doses, of a curve with an asymptote of its own."""
+        if self.trend == "rising":
+            return np.exp(self.log_span)
+        return self.lower_share if "lower_share" in self.parameters() else 0.0
+
+    def _linked(self, factor: Value) -> Value:
+        """Return the mean with a factor on the scale of the link [response]."""
+        # Above control / factor for a benefit downwards: a factor of 0 is an infinite mean, or the probability 1.
+        if self.link == "log":
+            return self.control * factor if self.sign > 0 else self.control / (factor + FLOOR)
+        rest = 1 - self.control
+        if self.sign > 0:
+            return self.control * factor / (rest + self.control * factor)
+        return self.control / (self.control + rest * factor)
 
 
 def half_effect_dose(description: str = "dose of half the effect", symbol: str = "ED_{50}") -> Value:

@@ -68,5 +68,13 @@ class OperationalModel(Curve):
     transduction: Value = parameter(r"\tau", "1", Prior("LogNormal", mu=1, sigma=1), "transducer ratio (efficacy)")
     slope: Value = parameter("n", "1", Prior("LogNormal", mu=0, sigma=0.5), "slope of the transducer")
 
+    @property
+    def depth(self) -> Value:
+        # However much of the drug is bound, the transducer gives no more than tau^n / (1 + tau^n) of the span.
+        most = hill(self.transduction, 1.0, self.slope)
+        if self.link != "identity":
+            return abs(self._linked(self._factor(1 + most)) - self.control)
+        return self.span * most
+
     def shape(self, dose: Value) -> Value:
         return 1 + hill(dose, (self.affinity_dose + dose) / self.transduction, self.slope)

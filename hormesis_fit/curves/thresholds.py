@@ -87,7 +87,7 @@ class HuntBowman(Curve):
     """
 
     formula = r"\mu(d) = E_0 \left(1 + 4 s u (1 - u) - \frac{L(v) - L(0)}{1 - L(0)}\right), \quad z = d / \tau"
-    source = "https://doi.org/10.1111/j.0272-4332.2004.00526.x"
+    source = "https://doi.org/10.17877/DE290R-15375"
     hormetic = True
 
     peak_stimulation: Value = stimulation("s", "highest mean above control")
@@ -116,7 +116,7 @@ class ExponentialLogistic(Curve):
     formula = (
         r"\mu(d) = E_0 \left(1 + A (1 - e^{-z / r}) - (1 + A) \frac{L(z) - L(0)}{1 - L(0)}\right), \quad z = d / k"
     )
-    source = "https://doi.org/10.1111/j.1539-6924.2011.01625.x"
+    source = "https://doi.org/10.17877/DE290R-15375"
     hormetic = True
 
     amplitude: Value = stimulation("A", "benefit without decline")

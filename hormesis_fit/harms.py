@@ -1,0 +1,199 @@
+"""What a dose must not do: side effects, occupancy, loss, and whatever a function can say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hormesis_fit.estimands import Asked, effects_in, people
+from hormesis_fit.posterior import Member, domain, members
+from hormesis_fit.wording import listing, quote
+
+KINDS = ("endpoint", "occupancy", "loss", "function")
+STEPS = 50  # bisections of a limit dose: 1e-13 of a grid step
+POINTS = 240
+
+
+@dataclass(frozen=True)
+class Harm:
+    """A limit on what a dose may do besides its benefit; give one kind of it.
+
+    Parameters
+    ----------
+    limit : float
+        Highest value that is allowed.
+    endpoint : str, optional
+        Name of a side-effect endpoint of the fit: its mean response (a probability, for events) is limited.
+    excess : bool
+        Whether the endpoint's limit is on its excess over the control.
+    occupancy : float or tuple of float, optional
+        Dissociation constant [dose] of a receptor, or the constant and a Hill slope: the share of occupied receptors
+        is limited.
+    loss : bool
+        Whether the loss below the control on the benefit's own endpoint is limited, relative to the control.
+    function : callable, optional
+        Maps doses [dose] and the posterior draws (a Dataset over ``sample``) to the harm; either may be ignored. Doses
+        have the shape (sample, n) or (1, n), and so has the result.
+    name : str, optional
+        What results call it.
+
+    Notes
+    -----
+    From the lowest dose on at which a harm exceeds its limit, every dose is excluded.
+
+    Examples
+    --------
+    >>> Harm(occupancy=5.0, limit=0.5).label
+    'occupancy'
+    """
+
+    limit: float
+    endpoint: str | None = None
+    excess: bool = False
+    occupancy: float | tuple[float, float] | None = None
+    loss: bool = False
+    function: Callable[[np.ndarray, xr.Dataset], Any] | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [kind for kind in KINDS if getattr(self, kind) not in (None, False)]
+        if len(given) != 1:
+            raise ValueError(
+                f"A harm is one of {listing(KINDS)}, got {listing(given) if given else 'none of them'}: give one."
+            )
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int | float) or not np.isfinite(self.limit):
+            raise ValueError(f"The limit of a harm must be a number such as 0.2, got {self.limit!r}.")
+        if self.function is not None and not callable(self.function):
+            raise TypeError(f"The function of a harm must be callable, got {type(self.function).__name__}.")
+        if self.occupancy is not None:
+            constant, slope = self.hill
+            if not (constant > 0 and slope > 0):
+                raise ValueError(f"A dissociation constant and a Hill slope lie above 0, got {self.occupancy!r}.")
+
+    @property
+    def kind(self) -> str:
+        """Which kind of harm it is."""
+        return next(kind for kind in KINDS if getattr(self, kind) not in (None, False))
+
+    @property
+    def label(self) -> str:
+        """What results call it."""
+        return self.name or self.endpoint or self.kind
+
+    @property
+    def hill(self) -> tuple[float, float]:
+        """Dissociation constant and Hill slope of the occupancy."""
+        pair = self.occupancy if isinstance(self.occupancy, tuple) else (self.occupancy, 1.0)
+        return float(pair[0]), float(pair[1])  # type: ignore[arg-type]
+
+    def describe(self) -> str:
+        """Return the harm in a few words."""
+        over = " above control" if self.excess else " below control" if self.loss else ""
+        return f"{self.label}{over} at most {self.limit:g}"
+
+
+def check_harms(harm: Sequence[Harm] | Harm, endpoints: Sequence[str]) -> tuple[Harm, ...]:
+    """Return the harms asked for, or say in one sentence what is wrong with them."""
+    harms = (harm,) if isinstance(harm, Harm) else tuple(harm)
+    for one in harms:
+        if not isinstance(one, Harm):
+            raise TypeError(f'A harm is written like Harm(endpoint="nausea", limit=0.2), got {type(one).__name__}.')
+        if one.endpoint is not None and one.endpoint not in endpoints:
+            found = f"it has {listing(endpoints)}" if endpoints else "it has none"
+            raise ValueError(
+                f"The fit has no endpoint named {quote(one.endpoint)}; {found}: fit it with "
+                f'endpoints={{"{one.endpoint}": ...}}.'
+            )
+    labels = [one.label for one in harms]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"Two harms have the same name ({listing(labels)}): name them apart with name=.")
+    return harms
+
+
+def endpoints_of(fit: xr.DataTree) -> list[str]:
+    """Return the names of the side-effect endpoints of a fit."""
+    return [str(name) for name in fit["endpoints"].children] if "endpoints" in fit else []
+
+
+def side_effects(fit: xr.DataTree, endpoint: str | None, member: Member, asked: Asked) -> Paired | None:
+    """Return the curve of a side effect at as many draws as the benefit's curve has, for the same people.
+
+    The posteriors of endpoints that share no parameter are independent, so that pairing their draws is their joint
+    posterior.
+    """
+    if endpoint is None:
+        return None
+    tree, seed = fit[f"endpoints/{endpoint}"], int(fit.attrs["seed"])
+    group = [people(one, asked if effects_in(one) else Asked(), seed + 1) for one in members(tree)]
+    weights = np.array([one.weight for one in group])
+    rng = np.random.default_rng([seed, 5])
+    which = rng.choice(len(group), size=member.size, p=weights / weights.sum())
+    rows = rng.permutation(member.size)
+    return Paired(group, which, [rows % one.size for one in group])
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Draws of several curves, one curve for each draw of the benefit."""
+
+    group: Sequence[Member]
+    which: np.ndarray  # (sample,)
+    rows: Sequence[np.ndarray]  # for each curve, (sample,)
+
+    @property
+    def control(self) -> np.ndarray:
+        """Mean without the drug, shape (sample,)."""
+        return self._each(lambda one, rows, _: one.control[rows][:, None], np.empty((1, 1)))[:, 0]
+
+    def mean(self, dose: np.ndarray) -> np.ndarray:
+        """Return the mean at doses that broadcast against (sample, 1), shape (sample, dose)."""
+        return self._each(lambda one, rows, own: one.mean(own, rows), dose)
+
+    def _each(self, value: Callable, dose: np.ndarray) -> np.ndarray:
+        found = np.empty((len(self.which), dose.shape[1]))
+        for k, one in enumerate(self.group):
+            chosen = self.which == k
+            if chosen.any():
+                own = dose[chosen] if len(dose) > 1 else dose
+                found[chosen] = value(one, self.rows[k][chosen], own)
+        return found
+
+
+def harm_at(harm: Harm, member: Member, side: Paired | None, dose: np.ndarray) -> np.ndarray:
+    """Return the harm of doses that broadcast against (sample, 1), shape (sample, dose)."""
+    match harm.kind:
+        case "occupancy":
+            constant, slope = harm.hill
+            share = dose**slope / (dose**slope + constant**slope)
+        case "loss":
+            share = -member.gain(dose) / np.abs(member.control)[:, None]
+        case "endpoint":
+            share = side.mean(dose) - (side.control[:, None] if harm.excess else 0.0)
+        case _:
+            share = np.asarray(harm.function(dose, member.draws), dtype=float)
+    try:
+        return np.broadcast_to(share, (member.size, np.shape(dose)[1]))
+    except ValueError:
+        raise ValueError(
+            f"The function of the harm {quote(harm.label)} must return one number per dose, got the shape "
+            f"{np.shape(share)} for doses of the shape {np.shape(dose)}."
+        ) from None
+
+
+def limit_doses(harm: Harm, member: Member, side: Paired | None, trial: xr.Dataset) -> np.ndarray:
+    """Return the lowest dose at which a harm exceeds its limit, shape (sample,); inf where none does, 0 if all do."""
+    low, high = np.log(domain(trial))
+    grid = np.concatenate([[low - 20, low - 8, low - 4], np.linspace(low - 2, high + 1, POINTS), [high + 4]])
+    over = harm_at(harm, member, side, np.exp(grid)[None, :]) > harm.limit
+    first = np.argmax(over, axis=1)
+    there = over.any(axis=1)
+    left, right = grid[np.maximum(first - 1, 0)], grid[first]
+    for _ in range(STEPS):
+        middle = (left + right) / 2
+        beyond = harm_at(harm, member, side, np.exp(middle)[:, None])[:, 0] > harm.limit
+        left, right = np.where(beyond, left, middle), np.where(beyond, middle, right)
+    return np.where(there, np.where(first == 0, 0.0, np.exp((left + right) / 2)), np.inf)
