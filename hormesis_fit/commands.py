@@ -21,12 +21,30 @@ from hormesis_fit.options import (
     read_table,
 )
 from hormesis_fit.output import Failure, Watch, check_target, staged, write_result
+from hormesis_fit.people_options import (
+    COLUMN_ROLES,
+    HARM_EXAMPLES,
+    check_estimand,
+    check_groups,
+    check_rows,
+    check_words,
+    further_columns,
+    read_covariates,
+    read_harms,
+    read_side_effect,
+    read_vary,
+)
 
 # PyMC costs seconds to import: it is imported by the commands that fit, when the input was found to be good.
 if TYPE_CHECKING:
     import xarray as xr
 
 
+# A literal: to ask FAMILIES would make --help load NumPy; a test compares the two.
+FAMILY_NAMES = (
+    "gaussian, student_t, gaussian_power, lognormal, gamma, beta, binomial, beta_binomial, poisson, "
+    "negative_binomial, zero_inflated_poisson, zero_inflated_negative_binomial, hurdle_lognormal, hurdle_gamma, ordinal"
+)
 DEMO = ("leaflength", "lettuce")
 DEMO_SEED = 1
 
@@ -71,12 +89,52 @@ def fit(
         list[str] | None,
         typer.Option(help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"),
     ] = None,
-    family: Annotated[str, typer.Option(help="How responses scatter: gaussian or student_t.")] = "gaussian",
+    family: Annotated[str, typer.Option(help=f"How responses scatter: {FAMILY_NAMES}.")] = "gaussian",
+    subject: Annotated[
+        str | None, typer.Option(help="Column of subjects: each has a control response of its own.")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(help="Column of batches, plates, centres or blocks.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PARAMETER=GROUP",
+            help="What differs between groups, such as half_effect_dose=subject; a/b nests b in a; again for more; "
+            "none lets nothing vary.",
+        ),
+    ] = None,
+    covariates: Annotated[
+        list[str] | None,
+        typer.Option(metavar='"PARAMETER ~ FORMULA"', help="What follows columns of the table; again for more."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Further column to keep; those of --vary and --covariates are kept anyway; again for more."),
+    ] = None,
+    sd: Annotated[str | None, typer.Option(help="Column of SDs: rows are means of n responses; needs --n.")] = None,
+    se: Annotated[str | None, typer.Option(help="Column of standard errors, taken as known.")] = None,
+    n: Annotated[str | None, typer.Option(help="Column of the numbers of units behind the rows.")] = None,
+    successes: Annotated[str | None, typer.Option(help="Column of successes out of n, in place of a response.")] = None,
+    lower: Annotated[str | None, typer.Option(help="Column of lower limits of responses, blank where open.")] = None,
+    upper: Annotated[str | None, typer.Option(help="Column of upper limits, such as a detection limit.")] = None,
+    weight: Annotated[str | None, typer.Option(help="Column of weights of the rows in the likelihood.")] = None,
+    guess: Annotated[str | None, typer.Option(help="Column of guesses that the drug was given, 0 to 1.")] = None,
     priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
     prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
     benefit: Annotated[float | None, typer.Option(help="Smallest benefit that counts.  [default: 0.10]")] = None,
     benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
     level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
+    estimand: Annotated[
+        str, typer.Option(help="Whose window: of the typical subject, the population, a new one, or coverage.")
+    ] = "typical",
+    harm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIMIT", help=f"What a dose must not do: {HARM_EXAMPLES}; again for more."),
+    ] = None,
+    side_effect: Annotated[str | None, typer.Option(metavar="COL", help="Column of a side effect, fitted too.")] = None,
+    side_effect_family: Annotated[str, typer.Option(help="How the side effect scatters, as --family.")] = "binomial",
+    side_effect_limit: Annotated[
+        float | None, typer.Option(help="Highest mean of the side effect (of a binomial one its probability).")
+    ] = None,
     engine: Annotated[str, typer.Option(help="auto, importance or nuts.")] = "auto",
     leave_one_dose_out: Annotated[
         bool, typer.Option("--leave-one-dose-out", help="Refit without each dose in turn, for the report.")
@@ -87,13 +145,25 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Same seed, same numbers; drawn when not given.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: ./<table>-hormesis]")] = None,
     overwrite: Overwrite = False,
+    show_subjects: Annotated[
+        bool, typer.Option("--show-subjects", help="Show labels and rows of subjects in report and figures.")
+    ] = False,
 ) -> int:
-    """Fit a table, and write the window, figures, a report and the fit itself."""
+    """Fit a table, and write the window, figures, a report and the fit itself.
+
+    \b
+    The shortest call names two columns and the smallest benefit that counts:
+      hormesis-fit fit trial.csv --dose dose --response weight --benefit 0.1
+    Counts, shares and scores have families of their own:
+      hormesis-fit fit trial.csv --successes dead --n total --direction down --family binomial
+    Where people differ, name them, what differs, and whose window it shall be:
+      hormesis-fit fit trial.csv --subject id --vary half_effect_dose=id --estimand new
+    A dose may have to keep limits, on its own endpoint and on another one:
+      hormesis-fit fit trial.csv --harm "loss<=0.05" --side-effect nausea --side-effect-limit 0.2
+    """
     given = context.params
-    asked = read_benefit(benefit, benefit_scale, level)
-    columns = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "standard_dose", "control")
-    trial = read_table(table, **{name: given[name] for name in (*columns, "missing", "sheet")})
-    settings = {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
+    trial, settings, asked = _checked(table, given)
+    settings |= {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
     if engine in ("optimum", "mode"):
         raise Failure(
             f"The engine {engine} gives one best curve and no window: use it from Python, with fit(engine=...)."
@@ -104,8 +174,34 @@ def fit(
         result = _fit(trial, settings, asked, context.obj)
         if leave_one_dose_out:
             _leave_one_dose_out(result, trial, settings, context.obj)
-        _write(result, folder, target)
+        _write(result, folder, target, show_subjects=show_subjects)
     return _report_fit(result, target, drawn=seed is None)
+
+
+def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, Any], dict[str, Any]]:
+    """Return the trial, what is asked of the fit beside the plain settings, and what is asked of the window."""
+    asked = read_benefit(given["benefit"], given["benefit_scale"], given["level"])
+    check_words(given["family"], given["side_effect_family"])
+    vary = read_vary(given["vary"], {role: given[role] for role in ("subject", "batch")})
+    covariates, harms = read_covariates(given["covariates"]), read_harms(given["harm"])
+    check_estimand(given["estimand"], vary, given["subject"])
+    columns = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "standard_dose", "control")
+    reading = {name: given[name] for name in (*columns, *COLUMN_ROLES, "missing", "sheet")}
+    further = further_columns(table, given["sheet"], given["column"], vary, covariates)
+    trial = read_table(table, columns=further, **reading)
+    check_rows(trial, given["family"])
+    check_groups(trial, vary, covariates)
+    if asked["benefit_scale"] == "sd" and "se" in trial and "sd" not in trial:
+        raise Failure("Known standard errors leave no SD to count a benefit in: use another --benefit-scale.")
+    if given["leave_one_dose_out"]:
+        from hormesis_fit.hypotheses import check_left_out
+
+        with bad_input():
+            check_left_out(trial, given["family"])
+    side = [given[f"side_effect{end}"] for end in ("", "_family", "_limit")]
+    endpoints, limits = read_side_effect(table, *side, reading)
+    fitting = {"vary": vary, "covariates": covariates or None, "endpoints": endpoints or None}
+    return trial, fitting, asked | {"estimand": given["estimand"], "harm": [*harms, *limits]}
 
 
 @app.command()
@@ -201,6 +297,7 @@ def data(
 def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:
     started = time.perf_counter()
     from hormesis_fit.inference import fit as fit_trial
+    from hormesis_fit.request import harms_record
     from hormesis_fit.windows import window
 
     imported = time.perf_counter() - started
@@ -213,8 +310,10 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
         raise Failure(f"{str(error).rstrip('.')}: nothing was written.", exit_code=3) from None
     watch.check()
     result.attrs["seconds_import"] = imported
-    question = {name: asked[name] for name in ("benefit", "benefit_scale", "level")}
-    result["window"] = window(result, **question).assign_attrs(stated=int(asked["stated"]))
+    question = {name: value for name, value in asked.items() if name != "stated"}
+    result["window"] = window(result, **question).assign_attrs(
+        stated=int(asked["stated"]), harm=harms_record(asked.get("harm", ()))
+    )
     return result
 
 
@@ -228,9 +327,9 @@ def _leave_one_dose_out(result: xr.DataTree, trial: xr.Dataset, settings: dict[s
     watch.check()
 
 
-def _write(result: xr.DataTree, folder: Path, target: Path) -> None:
+def _write(result: xr.DataTree, folder: Path, target: Path, *, show_subjects: bool = False) -> None:
     try:
-        write_result(result, folder)
+        write_result(result, folder, show_subjects=show_subjects)
     except OSError as error:
         reason = error.strerror or error
         raise Failure(f"The results cannot be written to {target} ({reason}): choose another --out.") from None

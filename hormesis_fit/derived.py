@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hormesis_fit.posterior import Member, described, labels_of, members, mixture, trial_of
+from hormesis_fit.posterior import Member, described, labels_of, mixture, trial_of
+from hormesis_fit.prediction import carrying, has_spread
 from hormesis_fit.quantities import Crossings
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
@@ -123,7 +124,7 @@ def derived_quantities(
     domain.
     """
     asked = _Asked.checked(effects, stimulations, relative_to, benchmark, benchmark_sd, benchmark_kinds)
-    group, trial = members(fit), trial_of(fit)
+    group, trial = carrying(fit), trial_of(fit)
     solved = [_solve(member, trial, asked) for member in group]
     weights = np.array([member.weight for member in group])
     which, picks = mixture(group, int(fit.attrs["seed"]))
@@ -152,8 +153,8 @@ def derived_of(fit: xr.DataTree) -> xr.Dataset:
     """Return the quantities of a fit: those that were stored in it, or those that are asked for by default."""
     if "derived" in fit:
         return fit["derived"].to_dataset()
-    # Not every family has a residual SD.
-    spread = all("sigma" in member.draws for member in members(fit))
+    # Known standard errors leave no residual SD to estimate.
+    spread = all(has_spread(member) for member in carrying(fit))
     return derived_quantities(fit, benchmark_kinds=[kind for kind in BENCHMARKS if spread or kind != "sd"])
 
 

@@ -19,7 +19,9 @@ from hormesis_fit.drawing import (
     Width,
     benefit_label,
     canvas,
+    crowds,
     draw_data,
+    draw_means,
     draw_rug,
     headline,
     label,
@@ -30,13 +32,18 @@ from hormesis_fit.drawing import (
     title,
     with_unit,
 )
-from hormesis_fit.posterior import domain, members, predict, trial_of
+from hormesis_fit.estimands import Asked, people
+from hormesis_fit.posterior import domain
+from hormesis_fit.prediction import carrying, outcome_of, predict
+from hormesis_fit.request import asked_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.windows import threshold_of
 
 
 @styled
-def plot_window(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_window(
+    fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None, show_subjects: bool = False
+) -> Figure:
     """Draw the dose-response with its data, its credible bands and the micro-dose window.
 
     Parameters
@@ -47,6 +54,8 @@ def plot_window(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = 
         One or two columns of a journal, 89 or 183 mm.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
+    show_subjects : bool
+        Whether a trial with subjects is drawn row by row, and not as mean and SD at every dose.
 
     Returns
     -------
@@ -55,18 +64,22 @@ def plot_window(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = 
     Notes
     -----
     Line and bands are the median, 50 % and 95 % of the mean response, not of single responses; where the line is
-    dashed, no dose was tested.
+    dashed, no dose was tested. They are those of the people whose window it is: of new subjects for the window of a
+    share of the population.
     """
-    trial, window = trial_of(fit), window_of(fit)
+    trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.86)
     axis = DoseAxis(*domain(trial), zero=True)
     axis.apply(axes, label(trial["dose"], "dose"))
     handles = shade(axes, window)
-    curve, control = predict(fit), predict(fit, doses=[0.0]).values.ravel()
-    handles += _draw_bands(axes, axis, curve, control, trial)
+    asked = shown_people(window)
+    whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
+    curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
+    handles += draw_bands(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
-    handles.append(draw_data(axes, trial))
-    axes.set_ylim(_response_limits(trial, curve, control))
+    hidden = "subject" in trial and not show_subjects
+    handles.append(draw_means(axes, trial) if hidden else draw_data(axes, trial))
+    axes.set_ylim(response_limits(spans(trial, hidden=hidden), curve, control))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
     axis.mark_break(axes)
     if "standard_dose" in trial.attrs:
@@ -76,7 +89,22 @@ def plot_window(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = 
     return figure
 
 
-def _draw_bands(ax: Axes, axis: DoseAxis, curve: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> list:
+def shown_people(window: xr.Dataset) -> Asked:
+    """Return the people whose curve stands for a window: a share of the population has none."""
+    asked = asked_of(window)
+    return Asked("new") if asked.estimand == "coverage" else asked
+
+
+def spans(trial: xr.Dataset, *, hidden: bool) -> np.ndarray:
+    """Return the responses that an axis has to hold: all, or what is drawn in their place."""
+    if not hidden:
+        return trial["response"].values
+    ends = [group.mean() + sign * group.std(ddof=1) for _, group in crowds(trial) for sign in (-1, 0, 1)]
+    return np.array(ends) if ends else np.full(1, trial["response"].values.mean())
+
+
+def draw_bands(ax: Axes, axis: DoseAxis, curve: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> list:
+    """Draw median and bands of a mean response; return their legend."""
     levels = [0.025, 0.25, 0.5, 0.75, 0.975]
     dose, tested = curve["dose"].values, trial["dose"].values[trial["dose"].values > 0]
     low95, low50, median, high50, high95 = curve.quantile(levels, dim=("chain", "draw")).values
@@ -113,16 +141,16 @@ def _draw_references(ax: Axes, fit: xr.DataTree, window: xr.Dataset, control: np
 
 def _threshold(fit: xr.DataTree, window: xr.Dataset) -> float:
     """Median over the draws of the response at which the benefit asked for begins [response]."""
-    group = members(fit)
+    whose, seed = shown_people(window), int(fit.attrs["seed"])
+    group = [people(member, whose, seed) for member in carrying(fit)]
     asked = float(window.attrs["benefit"]), str(window.attrs["benefit_scale"])
-    each = [member.curve.control[:, 0] + member.curve.sign * threshold_of(member, *asked) for member in group]
+    each = [member.control + member.curve.sign * threshold_of(member, *asked) for member in group]
     shares = np.concatenate([np.full(member.size, member.weight / member.size) for member in group])
     return float(np.quantile(np.concatenate(each), 0.5, weights=shares, method="inverted_cdf"))
 
 
-def _response_limits(trial: xr.Dataset, curve: xr.DataArray, control: np.ndarray) -> tuple[float, float]:
-    """Limits that hold all data and the bands, unless these run away where there are no data."""
-    response = trial["response"].values
+def response_limits(response: np.ndarray, curve: xr.DataArray, control: np.ndarray) -> tuple[float, float]:
+    """Return limits that hold all data and the bands, unless these run away where there are no data."""
     low, high = float(response.min()), float(response.max())
     everywhere = np.column_stack([curve.values.reshape(control.size, -1), control])
     band = np.quantile(everywhere, [0.025, 0.975], axis=0)
@@ -158,7 +186,7 @@ def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
     -------
     matplotlib.figure.Figure
     """
-    trial, window = trial_of(fit), window_of(fit)
+    trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.74)
     DoseAxis(*domain(trial), zero=False).apply(axes, label(trial["dose"], "dose"))
     handles = shade(axes, window)
@@ -180,7 +208,8 @@ def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
         handles.append(Line2D([], [], markeredgewidth=0.5, label=f"best dose, {where.replace('$', r'\$')}", **mark))
     handles.append(draw_rug(axes, trial))
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel(f"probability of benefit ({benefit_label(window, trial)})", parse_math=False)
+    within = " within limits" if window.attrs.get("harms") else ""
+    axes.set_ylabel(f"probability of benefit{within} ({benefit_label(window, trial)})", parse_math=False)
     title(axes, headline(window, trial), width)
     legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 5)
     return figure

@@ -22,12 +22,13 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-from hormesis_fit.phrases import printable
+from hormesis_fit.phrases import printable, whose_words
 from hormesis_fit.posterior import domain
 from hormesis_fit.windows import level_pieces
 
 type Width = Literal["single", "double"]
 
+FEWEST = 3  # subjects at a dose, for their mean to be shown where rows are not
 SCREEN = 120  # dots per inch at which a notebook shows a figure
 WIDTHS = {"single": 89 / 25.4, "double": 183 / 25.4}  # one and two columns of a journal [inch]
 # Okabe and Ito's colours, which colour-blind readers tell apart; they differ in lightness too.
@@ -117,14 +118,15 @@ def label(variable: xr.DataArray, fallback: str) -> str:
 def headline(window: xr.Dataset, trial: xr.Dataset) -> str:
     """Say in words where the window is, or that there is none."""
     level, unit = float(window.attrs["level"]), str(trial["dose"].attrs.get("units", ""))
+    whose = whose_words(window, trial)
     pieces = level_pieces(window)
     if not pieces:
         highest, best = float(window["max_probability"]), float(window["best_dose"])
         where = f" at {with_unit(number(best), unit)}" if np.isfinite(best) else ""
-        return f"No dose reaches probability {level:.2f}; highest {chance(highest)}{where}"
+        return f"No dose reaches probability {level:.2f}{whose}; highest {chance(highest)}{where}"
     low, high = domain(trial)
     words = [f"{'< ' * (a <= low)}{number(a)} to {'> ' * (b >= high)}{number(b)}" for a, b in pieces]
-    return f"Window at probability {level:.2f}: {with_unit(' and '.join(words), unit)}"
+    return f"Window at probability {level:.2f}{whose}: {with_unit(' and '.join(words), unit)}"
 
 
 def benefit_label(window: xr.Dataset, trial: xr.Dataset) -> str:
@@ -282,13 +284,55 @@ def shade(ax: Axes, window: xr.Dataset) -> list[Patch]:
 
 
 def draw_data(ax: Axes, trial: xr.Dataset) -> Line2D:
-    """Draw the responses, darker where circles overlap; return the legend."""
+    """Draw the responses, darker where circles overlap; return the legend.
+
+    A response that is known within limits only is an arrow head at its limit, or a bar between both.
+    """
     many = trial.sizes["observation"] > 60
     style = {"marker": "o", "linestyle": "none", "markersize": 2.4 if many else 3.2, "markeredgewidth": 0.5}
     style |= {"markeredgecolor": (0, 0, 0, 0.75), "markerfacecolor": (0, 0, 0, 0.18 if many else 0.25)}
     heavy = trial.sizes["observation"] > 2000
-    ax.plot(trial["dose"], trial["response"], zorder=3, clip_on=False, gid="data", rasterized=heavy, **style)
-    return Line2D([], [], label=f"responses (n = {trial.sizes['observation']})", **style)
+    dose, response = trial["dose"].values, trial["response"].values
+    low, high = (trial[name].values if name in trial else np.full(dose.size, np.nan) for name in ("lower", "upper"))
+    under, over, between = (
+        np.isfinite(high) & ~np.isfinite(low),
+        np.isfinite(low) & ~np.isfinite(high),
+        np.isfinite(low) & np.isfinite(high) & (low != high),
+    )
+    whole = ~(under | over | between)
+    shared = style | {"zorder": 3, "clip_on": False, "rasterized": heavy}
+    ax.plot(dose[whole], response[whole], gid="data", **shared)
+    for chosen, marker in ((under, "v"), (over, "^")):
+        if chosen.any():
+            ax.plot(dose[chosen], response[chosen], gid="limits", **shared | {"marker": marker})
+    if between.any():
+        ax.vlines(dose[between], low[between], high[between], color=style["markeredgecolor"], linewidth=0.8, zorder=3)
+    return Line2D([], [], label=f"{_row_words(trial)} (n = {trial.sizes['observation']})", **style)
+
+
+def _row_words(trial: xr.Dataset) -> str:
+    if "successes" in trial:
+        return "shares of groups"
+    return "means of groups" if {"sd", "se", "n"} & set(trial.data_vars) else "responses"
+
+
+def crowds(trial: xr.Dataset) -> list[tuple[float, np.ndarray]]:
+    """Return the responses at every dose that enough subjects had for their mean to show nobody."""
+    dose, response = trial["dose"].values, trial["response"].values
+    labels = trial["subject"].values if "subject" in trial else np.arange(dose.size)
+    found = [(float(one), dose == one) for one in np.unique(dose)]
+    return [(one, response[held]) for one, held in found if np.unique(labels[held]).size >= FEWEST]
+
+
+def draw_means(ax: Axes, trial: xr.Dataset) -> Line2D:
+    """Draw mean and SD of the responses at every dose, in place of rows of subjects; return the legend."""
+    style = {"marker": "o", "linestyle": "none", "markersize": 3.2, "markeredgewidth": 0.5, "color": INK}
+    groups = crowds(trial)
+    for one, group in groups:
+        middle, spread = group.mean(), group.std(ddof=1)
+        ax.plot([one, one], [middle - spread, middle + spread], color=INK, linewidth=0.7, zorder=3, clip_on=False)
+    ax.plot([one for one, _ in groups], [group.mean() for _, group in groups], gid="means", zorder=3.1, **style)
+    return Line2D([], [], label="mean and SD at a dose", **style | {"linestyle": "-", "linewidth": 0.7})
 
 
 def draw_rug(ax: Axes, trial: xr.Dataset) -> Line2D:

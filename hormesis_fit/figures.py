@@ -30,6 +30,7 @@ from hormesis_fit.drawing import (
     Width,
     canvas,
     chance,
+    crowds,
     data_uri,
     draw_data,
     draw_rug,
@@ -40,8 +41,10 @@ from hormesis_fit.drawing import (
     styled,
     title,
 )
+from hormesis_fit.people_figures import has_harms, plot_harm, plot_subjects
 from hormesis_fit.posterior import domain, trial_of
-from hormesis_fit.sensitivity import replicates, window_of
+from hormesis_fit.prediction import replicates, subjects_in
+from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import quantity
 
 RIDGES = ("peak_dose", "window_lower", "window_upper", "zero_equivalent_dose")
@@ -181,7 +184,9 @@ def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None =
 
 
 @styled
-def plot_predictive(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_predictive(
+    fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None, show_subjects: bool = False
+) -> Figure:
     """Draw the observed responses against those that the fitted model predicts at the same doses.
 
     Parameters
@@ -192,6 +197,8 @@ def plot_predictive(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
         One or two columns of a journal, 89 or 183 mm.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
+    show_subjects : bool
+        Whether the rows of a trial with subjects are drawn, and not the means at every dose alone.
 
     Returns
     -------
@@ -203,30 +210,31 @@ def plot_predictive(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
     tested = dose[dose > 0]
     axis = DoseAxis(tested.min() / 1.5, tested.max() * 1.5, zero=bool(dose.min() == 0))
     axis.apply(axes, label(trial["dose"], "dose"))
-    middles = []
     for one in np.unique(dose):
         group = predicted.values[..., dose == one]
         wide, narrow = np.quantile(group, [0.025, 0.975]), np.quantile(group.mean(axis=-1), [0.025, 0.975])
         bar = {"linewidth": 7, "solid_capstyle": "butt"}
         axes.plot([one, one], wide, color=WIDE, zorder=1, gid="single", **bar)
         axes.plot([one, one], narrow, color=NARROW, zorder=1.5, gid="mean", **bar)
-        middles.append(trial["response"].values[dose == one].mean())
-    data = draw_data(axes, trial)
+    hidden = "subject" in trial and not show_subjects
+    groups = crowds(trial) if hidden else [(one, trial["response"].values[dose == one]) for one in np.unique(dose)]
     mark = {"marker": "D", "linestyle": "none", "markersize": 4, "markerfacecolor": ORANGE, "markeredgecolor": INK}
-    axes.plot(np.unique(dose), middles, zorder=4, markeredgewidth=0.5, gid="group_means", **mark)
+    drawn = [one for one, _ in groups], [group.mean() for _, group in groups]
+    axes.plot(*drawn, zorder=4, markeredgewidth=0.5, gid="group_means", **mark)
     if axis.zero:
         axis.mark_break(axes)
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
     handles = [
         Patch(color=WIDE, linewidth=0, label="predicted responses, 95 %"),
         Patch(color=NARROW, linewidth=0, label="predicted group mean, 95 %"),
-        data,
+        *([] if hidden else [draw_data(axes, trial)]),
         Line2D([], [], markeredgewidth=0.5, label="observed group mean", **mark),
     ]
     legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 4)
     return figure
 
 
+SHOWING = ("window", "predictive")  # figures that can show rows
 FIGURES: dict[str, Callable[..., Figure]] = {
     "window": plot_window,
     "exceedance": plot_exceedance,
@@ -234,9 +242,13 @@ FIGURES: dict[str, Callable[..., Figure]] = {
     "weights": plot_weights,
     "predictive": plot_predictive,
 }
+PEOPLE = {"harm": plot_harm, "subjects": plot_subjects}  # figures of some fits only
 CAPTIONS = {
+    "harm": "Probability of the benefit, probability that each harm stays within its limit, and probability of all of "
+    "it together: the joint one is taken draw by draw, and is no product of the others.",
+    "subjects": "Every subject by itself: responses, median and 95 % of its mean response, and the doses that help it.",
     "window": "Dose-response. Line and bands: median, 50 % and 95 % of the mean response, averaged over the curves; "
-    "dashed where no dose was tested. Circles: single responses. Shaded: doses whose probability of the benefit "
+    "dashed where no dose was tested. Circles: single responses, or mean and SD at a dose where subjects are not shown. Shaded: doses whose probability of the benefit "
     "reaches 0.5 (light) and the level asked for (dark).",
     "exceedance": "Probability that a dose has the benefit asked for, averaged over the curves.",
     "quantities": "Posterior densities of the peak dose, the edges of the window and the zero-equivalent dose, each "
@@ -247,9 +259,20 @@ CAPTIONS = {
 }
 
 
-def draw_figures(fit: xr.DataTree, *, width: Width = "single") -> dict[str, Figure]:
+def draw_figures(fit: xr.DataTree, *, width: Width = "single", show_subjects: bool = False) -> dict[str, Figure]:
     """Draw every figure once, laid out for good: every file of it would otherwise lay it out anew."""
-    return {name: _settled(plot(fit, width=width)) for name, plot in FIGURES.items()}
+    names = [*FIGURES, *(["harm"] if has_harms(fit) else []), *(["subjects"] if show_subjects else [])]
+    if not subjects_in(fit):
+        names = [name for name in names if name != "subjects"]
+    return {name: draw_figure(fit, name, width=width, show_subjects=show_subjects) for name in names}
+
+
+def draw_figure(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> Figure:
+    """Draw one figure by its name, laid out for good."""
+    plot = FIGURES.get(name) or PEOPLE[name]
+    width = "double" if name == "subjects" else width  # many panels
+    shown = {"show_subjects": show_subjects} if name in SHOWING else {}
+    return _settled(plot(fit, width=width, **shown))
 
 
 def _settled(figure: Figure) -> Figure:
@@ -265,6 +288,7 @@ def save_figures(
     *,
     width: Width = "single",
     figures: Mapping[str, Figure] | None = None,
+    show_subjects: bool = False,
 ) -> list[Path]:
     """Write every figure of a fit as PDF with embedded fonts and as PNG with 300 dots per inch.
 
@@ -278,17 +302,20 @@ def save_figures(
         One or two columns of a journal, 89 or 183 mm.
     figures : mapping, optional
         What `draw_figures` returns, where they are drawn already.
+    show_subjects : bool
+        Whether rows and labels of subjects are drawn.
 
     Returns
     -------
     list of Path
-        The files: ``window``, ``exceedance``, ``quantities``, ``weights``, ``predictive``; the same bytes for the same
+        The files: ``window``, ``exceedance``, ``quantities``, ``weights``, ``predictive``, with limits on harm
+        ``harm``, with subjects that are to be shown ``subjects``; the same bytes for the same
         fit.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, figure in (figures or draw_figures(fit, width=width)).items():
+    for name, figure in (figures or draw_figures(fit, width=width, show_subjects=show_subjects)).items():
         for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": "hormesis_fit"})):
             written.append(folder / f"{name}.{suffix}")
             with matplotlib.rc_context(STYLE):
@@ -296,9 +323,9 @@ def save_figures(
     return written
 
 
-def figure_uri(fit: xr.DataTree, name: str, *, width: Width = "single") -> str:
+def figure_uri(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> str:
     """Return a figure as an SVG data URI, for a page that stands alone."""
-    return svg_uri(_settled(FIGURES[name](fit, width=width)))
+    return svg_uri(draw_figure(fit, name, width=width, show_subjects=show_subjects))
 
 
 def svg_uri(figure: Figure) -> str:

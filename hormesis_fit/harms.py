@@ -13,6 +13,7 @@ from hormesis_fit.estimands import Asked, effects_in, people
 from hormesis_fit.posterior import Member, domain, members
 from hormesis_fit.wording import listing, quote
 
+BENEFIT = "benefit"
 KINDS = ("endpoint", "occupancy", "loss", "function")
 STEPS = 50  # bisections of a limit dose: 1e-13 of a grid step
 POINTS = 240
@@ -60,7 +61,7 @@ class Harm:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        given = [kind for kind in KINDS if getattr(self, kind) not in (None, False)]
+        given = [kind for kind in KINDS if self._is(kind)]
         if len(given) != 1:
             raise ValueError(
                 f"A harm is one of {listing(KINDS)}, got {listing(given) if given else 'none of them'}: give one."
@@ -70,14 +71,20 @@ class Harm:
         if self.function is not None and not callable(self.function):
             raise TypeError(f"The function of a harm must be callable, got {type(self.function).__name__}.")
         if self.occupancy is not None:
-            constant, slope = self.hill
-            if not (constant > 0 and slope > 0):
-                raise ValueError(f"A dissociation constant and a Hill slope lie above 0, got {self.occupancy!r}.")
+            pair = self.occupancy if isinstance(self.occupancy, tuple) else (self.occupancy, 1.0)
+            if len(pair) != 2 or not all(isinstance(one, int | float) and 0 < one < np.inf for one in pair):
+                raise ValueError(
+                    f"The occupancy of a harm is a dissociation constant, or one and a Hill slope, both above 0, such "
+                    f"as 5.0 or (5.0, 2.0), got {self.occupancy!r}."
+                )
+
+    def _is(self, kind: str) -> bool:
+        return getattr(self, kind) is not None and getattr(self, kind) is not False
 
     @property
     def kind(self) -> str:
         """Which kind of harm it is."""
-        return next(kind for kind in KINDS if getattr(self, kind) not in (None, False))
+        return next(kind for kind in KINDS if self._is(kind))
 
     @property
     def label(self) -> str:
@@ -98,7 +105,7 @@ class Harm:
 
 def check_harms(harm: Sequence[Harm] | Harm, endpoints: Sequence[str]) -> tuple[Harm, ...]:
     """Return the harms asked for, or say in one sentence what is wrong with them."""
-    harms = (harm,) if isinstance(harm, Harm) else tuple(harm)
+    harms = tuple(harm) if isinstance(harm, Sequence) and not isinstance(harm, str) else (harm,)
     for one in harms:
         if not isinstance(one, Harm):
             raise TypeError(f'A harm is written like Harm(endpoint="nausea", limit=0.2), got {type(one).__name__}.')
@@ -109,6 +116,8 @@ def check_harms(harm: Sequence[Harm] | Harm, endpoints: Sequence[str]) -> tuple[
                 f'endpoints={{"{one.endpoint}": ...}}.'
             )
     labels = [one.label for one in harms]
+    if BENEFIT in labels:
+        raise ValueError(f"A harm cannot be called {quote(BENEFIT)}, as what it limits is: give it another name=.")
     if len(set(labels)) < len(labels):
         raise ValueError(f"Two harms have the same name ({listing(labels)}): name them apart with name=.")
     return harms

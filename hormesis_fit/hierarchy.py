@@ -180,7 +180,7 @@ def _column(trial: xr.Dataset, name: str) -> list[str]:
         known = [str(one) for one in trial.data_vars if trial[one].dims == ("observation",) and one != "response"]
         raise ValueError(unknown("column of groups", name, known))
     values = trial[name].values
-    return [f"{value:g}" if isinstance(value, float) else str(value) for value in values.tolist()]
+    return [f"{value:.15g}" if isinstance(value, float) else str(value) for value in values.tolist()]
 
 
 def _groupings(asked: str | Sequence[str]) -> list[str]:
@@ -251,13 +251,21 @@ def design_of(trial: xr.Dataset, formula: str) -> tuple[tuple[str, ...], np.ndar
         {str(name): trial[name].values for name in trial.data_vars if trial[name].dims == ("observation",)}
     )
     try:
-        design = formulae.design_matrices(formula, table, na_action="error").common
+        matrices = formulae.design_matrices(formula, table, na_action="error")
+    except KeyError as error:
+        raise ValueError(unknown(f"column for the formula {quote(formula)}", error.args[0], table.columns)) from None
     except Exception as error:  # noqa: BLE001  whatever formulae and pandas raise on a text that is no formula
         reason = " ".join(str(error).split()).rstrip(".")
         raise ValueError(
             f'The formula {quote(formula)} cannot be used ({reason}): write it like "sex + scale(weight)" with columns '
             f"of the trial, {listing(list(table.columns))}."
         ) from None
+    if matrices.response is not None or matrices.group is not None:
+        raise ValueError(
+            f'The formula {quote(formula)} names more than covariates: write it like "sex + scale(weight)", and what '
+            "differs between groups in vary=."
+        )
+    design = matrices.common
     if design is None:
         raise ValueError(f'The formula {quote(formula)} names no column: write it like "sex + scale(weight)".')
     frame = design.as_dataframe()

@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 from arviz_stats import compare, loo
 from arviz_stats.base import array_stats
-from scipy import stats
 from scipy.special import expit, logit, logsumexp
 
+from hormesis_fit.families import FAMILIES
 from hormesis_fit.parameter import Prior
 from hormesis_fit.posterior import Member, described, members, trial_of
 from hormesis_fit.quantities import solve
@@ -22,16 +22,11 @@ from hormesis_fit.windows import threshold_of
 from hormesis_fit.wording import unknown
 
 if TYPE_CHECKING:
-    from hormesis_fit.model import CurveLike
+    from hormesis_fit.model import CurveLike, Specification
 
 PRIOR_SIZE = 4000  # prior draws where a prior probability has no closed form
 HIGH_K = 0.7  # Pareto k-hat above which a leave-one-out density is not to be trusted
 METHODS = {"stacking": "stacking", "pseudo-bma": "BB-pseudo-BMA"}
-LEFT_OUT_FAMILIES = ("gaussian", "student_t")
-LOG_DENSITIES = {
-    "Normal": lambda y, mu, sigma: stats.norm.logpdf(y, mu, sigma),
-    "StudentT": lambda y, mu, sigma, nu: stats.t.logpdf(y, nu, mu, sigma),
-}
 
 
 def described_table(columns: Mapping[str, tuple], coords: Mapping[str, Any], **attrs: Any) -> xr.Dataset:
@@ -76,7 +71,8 @@ def stimulation_evidence(
     lowest, eps = _rope(rope)
     trial, group = trial_of(fit), members(fit)
     hormetic = [member for member in group if member.curve.hormetic]
-    if windows is None:
+    # The prior is that of a typical subject: the windows of other people say nothing about it.
+    if windows is None or any(one.attrs["estimand"] != "typical" for one in windows.values()):
         drawn = {member.label: _stimulation(member, trial) for member in hormetic}
     else:
         known = {member.label: windows[member.label]["peak_stimulation"] for member in hormetic}
@@ -203,6 +199,8 @@ def left_out_densities(fit: xr.DataTree) -> dict[str, Any]:
     """Return what leaving each response out says of every curve, as ArviZ's `loo` gives it."""
     if "models" not in fit or len(fit["models"].children) < 2:
         raise ValueError("Predictive weights compare several curves, this fit holds one: fit an average or a list.")
+    if not all("log_likelihood" in tree for tree in fit["models"].children.values()):
+        raise ValueError("The fit was updated by re-weighting and holds no log likelihood: fit the whole trial again.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on k-hat: counted by whoever uses them
         return {label: loo(tree, pointwise=True) for label, tree in fit["models"].children.items()}
@@ -286,14 +284,13 @@ def leave_one_dose_out(
 
     Notes
     -----
-    Priors stay those of the whole trial, so that every refit is the same model, and the log density of one curve is the
+    Rows are taken as independent: a trial with subjects is refused. Priors stay those of the whole trial, so that every refit is the same model, and the log density of one curve is the
     evidence that the group adds, :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
     """
     from hormesis_fit.curves import CURVE_SETS, Curve
     from hormesis_fit.model import specify
 
-    if family not in LEFT_OUT_FAMILIES:
-        raise ValueError(unknown("family whose doses can be left out", family, LEFT_OUT_FAMILIES))
+    check_left_out(trial, family)
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
     wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
     specified = [specify(trial, curve=one, family=family, priors=priors) for one in wanted]
@@ -326,8 +323,20 @@ def leave_one_dose_out(
     return table
 
 
+def check_left_out(trial: xr.Dataset, family: str) -> None:
+    """Refuse a trial, or a family, whose doses cannot be left out one by one."""
+    able = [name for name, one in FAMILIES.items() if not one.ordered]
+    if family not in able:
+        raise ValueError(unknown("family whose doses can be left out", family, able))
+    if "subject" in trial:
+        raise ValueError(
+            "Expected independent rows to leave out one dose after the other, but the trial has subjects, who would "
+            'have to be fitted anew each time: leave this out, or take the rows as independent with drop_vars("subject").'
+        )
+
+
 def _predict_group(
-    rest: xr.Dataset, group: xr.Dataset, specified: Sequence[Any], prior_hormesis: float, settings: Mapping[str, Any]
+    rest: xr.Dataset, group: xr.Dataset, specified: Sequence[Specification], prior_hormesis: float, settings: Mapping[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Log density of a group by curve, weights of the curves without it, and a note."""
     from hormesis_fit.evidence import prior_weights
@@ -336,12 +345,12 @@ def _predict_group(
     density, logs, notes = np.full(len(specified), np.nan), np.full(len(specified), -np.inf), []
     for k, one in enumerate(specified):
         try:
-            fitted = fit(rest, curve=one.curve, priors=one.priors, engine="importance", **settings)
+            fitted = fit(rest, curve=one.curve, priors=one.priors, engine="importance", vary={}, **settings)
         except RuntimeError as error:
             notes.append(str(error))
             continue
         evidence = fitted["evidence"].to_dataset()
-        density[k] = _joint_log_density(members(fitted)[0], group)
+        density[k] = _joint_log_density(one, members(fitted)[0], group)
         logs[k] = float(evidence["log_evidence"][0])
         notes += [f"{one.curve.label}: {evidence['note'].values[0]}"] if evidence["sick"].values[0] else []
     prior = prior_weights([one.curve.hormetic for one in specified], np.isfinite(logs), prior_hormesis)
@@ -350,16 +359,15 @@ def _predict_group(
     return density, np.exp(posterior - logsumexp(posterior)), "; ".join(notes)
 
 
-def _joint_log_density(member: Member, group: xr.Dataset) -> float:
+def _joint_log_density(specification: Specification, member: Member, group: xr.Dataset) -> float:
     """Log of the mean over the draws of the joint density of a group of responses."""
-    from hormesis_fit.families import FAMILIES
+    from hormesis_fit.engines import machine_for
+    from hormesis_fit.model import model_data
 
-    family = FAMILIES[str(member.draws.attrs["family"])]
-    mean = np.broadcast_to(member.curve(group["dose"].values[None, :]), (member.size, group.sizes["observation"]))
-    others = {name: member.draws[name].values[:, None] for name in family.parameters}
-    arguments = family.arguments(mean, **others)
-    logs = LOG_DENSITIES[family.distribution](group["response"].values[None, :], **arguments).sum(axis=1)
-    return float(logsumexp(logs) - np.log(logs.size))
+    density = machine_for(specification, group).density
+    density.set_data(model_data(specification, group))
+    points = density.unconstrain({name: member.draws[name].values for name in density.names})
+    return float(logsumexp(density(points)[1]) - np.log(member.size))
 
 
 def posterior_fdr(probabilities: xr.DataArray | Sequence[float], *, level: float = 0.05) -> xr.Dataset:

@@ -57,8 +57,8 @@ def fit(
         Observation model, a name in `FAMILIES`.
     vary : mapping, optional
         Parameters that differ between groups, with the column of the groups: ``{"half_effect_dose": "subject"}``. A
-        list of columns crosses them, ``"centre/subject"`` nests them. By default, where the trial has subjects, each
-        has a control response of its own; ``{}`` lets nothing vary.
+        list of columns crosses them, ``"centre/subject"`` nests them. By default, where subjects have several rows,
+        each has a control response of its own; ``{}`` lets nothing vary.
     covariates : mapping, optional
         Parameters that follow columns of the trial, with formulas: ``{"half_effect_dose": "sex + scale(weight)"}``.
     priors : mapping, optional
@@ -157,7 +157,8 @@ def _check_trial(trial: xr.Dataset, family: str, vary: Vary | None) -> Vary:
     find_family(family)
     check_observations(trial, family)
     if vary is None:
-        return {"control": "subject"} if "subject" in trial else {}
+        people = np.unique(trial["subject"].values).size if "subject" in trial else 0
+        return {"control": "subject"} if 1 < people < trial.sizes["observation"] else {}
     if not isinstance(vary, Mapping):
         raise TypeError(f'vary must be written like {{"half_effect_dose": "subject"}}, got {vary!r}.')
     return vary

@@ -67,6 +67,12 @@ def _check_columns(trial: xr.Dataset, name: str, known: Family) -> None:
             f"The family {quote(name)} cannot use summary rows, but a column was read as {min(summaries)}=: "
             f"use one of {listing(able['summarised'])}."
         )
+    able["known"] = [n for n, f in FAMILIES.items() if f.summarised and set(f.parameters) == {"sigma"}]
+    if "se" in there and "sd" not in there and name not in able["known"]:
+        raise ValueError(
+            f"The family {quote(name)} cannot use known errors, but a column was read as se=: "
+            f"use one of {listing(able['known'])}, or read the table with sd= and n=."
+        )
     if limits and summaries:
         raise ValueError(
             "Rows known within limits cannot be summaries too: leave out lower= and upper=, or sd= and se=."
@@ -109,7 +115,7 @@ def observed_data(trial: xr.Dataset, family: Family) -> dict[str, np.ndarray]:
         response, sd = _log_moments(response, trial["sd"].values, family)
         data |= {"n": n, "squares": np.where(n > 1, (n - 1) * sd**2, 0.0)}
     elif "se" in there:
-        data["se"] = trial["se"].values.astype(float)
+        data["se"] = _log_se(response, trial["se"].values.astype(float), family)
     elif "n" in there:
         data["n"] = trial["n"].values.astype(float)
     return {"observed_response": response} | data | _weights(trial)
@@ -144,6 +150,11 @@ def _log_moments(mean: np.ndarray, sd: np.ndarray, family: Family) -> tuple[np.n
     return np.log(mean) - variance / 2, np.sqrt(variance)
 
 
+def _log_se(mean: np.ndarray, se: np.ndarray, family: Family) -> np.ndarray:
+    """Standard errors as the family has them; of log responses by matched moments."""
+    return np.sqrt(np.log1p((se / mean) ** 2)) if family.distribution == "LogNormal" else se
+
+
 def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any], used: tuple[str, ...]) -> None:
     """Add the observed variable ``response``, dims (observation,), to a model.
 
@@ -163,7 +174,8 @@ def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any]
     if family.link == "logit":
         mean = pt.clip(mean, EDGE, 1 - EDGE)  # rounding must not turn "hardly ever" into "never"
     n = {"n": model["n"]} if family.counts_successes else {}
-    arguments = family.arguments(mean, **given, **n)
+    known = {"sigma": model["se"]} if "se" in used else {}
+    arguments = family.arguments(mean, **dict(given) | known, **n)
     if family.ordered:
         arguments = {"p": pt.stack([one + pt.zeros_like(mean) for one in arguments["p"]], axis=-1)}
     distribution = getattr(pm, family.distribution)
@@ -199,13 +211,10 @@ def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any]
 
 def _row_logp(distribution, value, arguments, data, presence):
     """Log density of each row."""
-    if "se" in data:
-        density = pm.logp(pm.Normal.dist(arguments["mu"], data["se"]), value)
-    elif "squares" in data:
+    if "squares" in data:
         density = _summary_logp(value, data["squares"], data["n"], **arguments)
     elif "n" in data and distribution in (pm.Normal, pm.LogNormal):
-        sigma = arguments["sigma"] / pt.sqrt(data["n"])
-        density = pm.logp(distribution.dist(arguments["mu"], sigma), value)
+        density = pm.logp(distribution.dist(*_of_a_mean(distribution, data["n"], **arguments)), value)
     elif presence is not None:
         positive = pt.switch(pt.gt(value, 0), value, 1.0)
         inside = pt.log(presence) + pm.logp(distribution.dist(**arguments), positive)
@@ -218,6 +227,14 @@ def _row_logp(distribution, value, arguments, data, presence):
     return density * data["weight"] if "weight" in data else density
 
 
+def _of_a_mean(distribution, n, mu, sigma):
+    """Location and scale of the mean of n responses; of log-normal ones by matched moments."""
+    if distribution is pm.Normal:
+        return mu, sigma / pt.sqrt(n)
+    variance = pt.log1p(pt.expm1(sigma**2) / n)
+    return mu + (sigma**2 - variance) / 2, pt.sqrt(variance)
+
+
 def _summary_logp(mean, squares, n, mu, sigma):
     """Gaussian log density of n raw responses, of which mean and sum of squares around it are known: exact."""
     misfit = (squares + n * (mean - mu) ** 2) / (2 * sigma**2)
@@ -226,12 +243,14 @@ def _summary_logp(mean, squares, n, mu, sigma):
 
 def _limits_logp(dist, data):
     """Log probability between two limits, either of which may be open."""
-    above, below = pm.logcdf(dist, data["low"]), pm.logcdf(dist, data["high"])
-    only_low, only_high = data["has_low"] * (1 - data["has_high"]), data["has_high"] * (1 - data["has_low"])
-    survival = pt.log1mexp(pt.minimum(above, -1e-12))
-    gap = pt.minimum(above - below, -1e-12)
-    both = below + pt.log1mexp(gap)
-    return pt.switch(pt.gt(only_low, 0), survival, pt.switch(pt.gt(only_high, 0), below, both))
+    under_low, under_high = pm.logcdf(dist, data["low"]), pm.logcdf(dist, data["high"])
+    over_low, over_high = pm.logccdf(dist, data["low"]), pm.logccdf(dist, data["high"])
+    # A difference of two numbers next to 1 has no digits left: count from the nearer tail.
+    left = under_high + pt.log1mexp(pt.minimum(under_low - under_high, -EDGE))
+    right = over_low + pt.log1mexp(pt.minimum(over_high - over_low, -EDGE))
+    both = pt.switch(pt.lt(under_high, over_low), left, right)
+    one = pt.switch(pt.gt(data["has_low"], 0), over_low, pt.switch(pt.gt(data["has_high"], 0), under_high, 0.0))
+    return pt.switch(pt.gt(data["has_low"] * data["has_high"], 0), both, one)
 
 
 def raw_moments(trial: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:

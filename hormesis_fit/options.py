@@ -21,18 +21,9 @@ if TYPE_CHECKING:
 BENEFIT = 0.10
 # Python's arguments that messages mention, and that are options here.
 ARGUMENTS = (
-    "benefit",
-    "benefit_scale",
-    "control",
-    "direction",
-    "dose",
-    "dose_unit",
-    "missing",
-    "response",
-    "response_unit",
-    "scale",
-    "sheet",
-    "standard_dose",
+    *("benefit", "benefit_scale", "control", "covariates", "direction", "dose", "dose_unit", "estimand", "family"),
+    *("guess", "lower", "missing", "n", "response", "response_unit", "scale", "sd", "se", "sheet", "standard_dose"),
+    *("subject", "batch", "successes", "upper", "vary", "weight"),
 )
 
 
@@ -57,6 +48,8 @@ def command_words(text: str) -> str:
         option = f"--{name.replace('_', '-')}"
         text = re.sub(rf'(?<![\w-]){name}="([^"]*)"', rf"{option} \1", text)
         text = re.sub(rf"(?<![\w-]){name}=(?=[\s,.;:)]|$)", option, text)
+    text = re.sub(r"(?<![\w-])columns=(?=[\s,.;:)]|$)", "--column", text)
+    text = re.sub(r'--vary\s*\{"(\w+)": "([^"]+)"\}|(?<![\w-])vary=\{"(\w+)": "([^"]+)"\}', r"--vary \1\3=\2\4", text)
     text = re.sub(r"(--[\w-]+ \w+) \(\1\)", r"\1", text)
     return re.sub(r"\brandom_seed=?\b", "--seed", text)
 

@@ -238,7 +238,7 @@ def _replace(temporary: Path, out: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def write_result(fit: xr.DataTree, folder: Path) -> None:
+def write_result(fit: xr.DataTree, folder: Path, *, show_subjects: bool = False) -> None:
     """Write every file of a fit.
 
     Parameters
@@ -247,20 +247,25 @@ def write_result(fit: xr.DataTree, folder: Path) -> None:
         A fit with its window in the group ``window``.
     folder : Path
         Made if it does not exist.
+    show_subjects : bool
+        Whether labels and rows of subjects may appear in the report and the figures.
     """
     from hormesis_fit.derived import derived_of
     from hormesis_fit.figures import draw_figures, save_figures
     from hormesis_fit.report import write_report
-    from hormesis_fit.summary import summary_table, window_record
+    from hormesis_fit.prediction import subjects_in
+    from hormesis_fit.summary import subjects_of, summary_table, window_record
 
     folder.mkdir(exist_ok=True)
+    fit = fit.copy()
     if "derived" not in fit:
-        fit = fit.copy()
         fit["derived"] = derived_of(fit)
+    if "subjects" not in fit and subjects_in(fit):
+        fit["subjects"] = subjects_of(fit)
     fit.to_netcdf(folder / "fit.nc", engine="h5netcdf")
     record = json.dumps(window_record(fit), indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "window.json").write_text(record + "\n", encoding="utf-8")
     summary_table(fit).to_csv(folder / "summary.csv", index=False, encoding="utf-8")
-    figures = draw_figures(fit)
+    figures = draw_figures(fit, show_subjects=show_subjects)
     save_figures(fit, folder / "figures", figures=figures)
-    write_report(fit, folder / "report.html", figures=figures)
+    write_report(fit, folder / "report.html", figures=figures, show_subjects=show_subjects)

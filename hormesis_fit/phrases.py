@@ -8,10 +8,20 @@ import numpy as np
 import xarray as xr
 
 
+WHOSE = {
+    "typical": " in a typical subject",
+    "population": " on average over the population",
+    "new": " in a new subject",
+    "coverage": " in at least 80 % of the population",
+    "subject": " in one subject of the trial",
+}
+
+
 def open_edges(window: xr.Dataset, trial: xr.Dataset, pieces: list[tuple[float, float]]) -> str:
     """Return a clause for a window that reaches, or may reach, beyond the tested doses."""
     doses, unit = trial["dose"].values, unit_of(trial["dose"])
     flags = str(window.attrs["flags"]).split()
+    unchecked = "BLINDING_UNCHECKED" in flags
     lowest, highest = doses[doses > 0].min(), doses.max()
     left = f"{number(lowest, 3)}{unit}, the lowest dose tested"
     right = f"{number(highest, 3)}{unit}, the highest dose tested"
@@ -27,6 +37,7 @@ def open_edges(window: xr.Dataset, trial: xr.Dataset, pieces: list[tuple[float, 
         *([f"{' and '.join(reached)}, this is extrapolated"] if reached else []),
         *([f"helpful doses may go on {' and '.join(possible)}"] if possible else []),
         *(["without a control group the response to no dose is extrapolated"] if "NO_CONTROL" in flags else []),
+        *(["expectation may explain part of it, since guesses of the treatment are missing"] if unchecked else []),
     ]
     return f", but {', and '.join(clauses)}" if clauses else ""
 
@@ -43,12 +54,29 @@ def no_dose(window: xr.Dataset, trial: xr.Dataset) -> str:
 def verb(trial: xr.Dataset, ending: str = "") -> str:
     """Return what a dose does to the response: "raises weight" with the ending "s"."""
     name = printable(trial["response"].attrs.get("long_name", "")).replace("_", " ")
-    response = "the response" if name in ("", "response") else name
+    article = "the " if name.startswith(("share of ", "probability of ")) else ""
+    response = "the response" if name in ("", "response") else f"{article}{name}"
     return f"{'raise' if trial.attrs['direction'] == 'up' else 'lower'}{ending} {response}"
 
 
 def benefit_words(window: xr.Dataset, trial: xr.Dataset) -> str:
-    """Word the benefit asked for, to follow a verb."""
+    """Word the benefit asked for, in whom, and within which limits, to follow a verb."""
+    return f"{_size_words(window, trial)}{whose_words(window, trial)}{limits_words(window)}"
+
+
+def whose_words(window: xr.Dataset, trial: xr.Dataset) -> str:
+    """Return in whom a benefit is asked for; nothing where nobody is told apart."""
+    estimand = str(window.attrs.get("estimand", "typical"))
+    return WHOSE[estimand] if estimand != "typical" or "subject" in trial else ""
+
+
+def limits_words(window: xr.Dataset) -> str:
+    """Return the limits on harm that a dose has to keep."""
+    harms = str(window.attrs.get("harms", ""))
+    return f", with {printable(harms).replace('; ', ' and ')}" if harms else ""
+
+
+def _size_words(window: xr.Dataset, trial: xr.Dataset) -> str:
     benefit, up = float(window.attrs["benefit"]), trial.attrs["direction"] == "up"
     unit, side = unit_of(trial["response"]), "over control" if up else "below control"
     match window.attrs["benefit_scale"]:

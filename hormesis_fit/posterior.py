@@ -13,6 +13,7 @@ import xarray as xr
 from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.families import FAMILIES
 
+BLOCK = 8  # people of a population whose responses are held at once
 REACH = 3.0  # a window is looked for up to this factor beyond the tested doses
 
 
@@ -51,6 +52,10 @@ class Member:
         """Standard deviation of one response without the drug, shape (sample,) [response]."""
         family = FAMILIES[str(self.draws.attrs.get("family", "gaussian"))]
         given = {name: self.draws[name].values for name in self.draws.data_vars if self.draws[name].dims == ("sample",)}
+        if "sigma" in family.parameters and "sigma" not in given:
+            raise ValueError(
+                'Known errors leave no residual SD to count in: use benefit_scale="relative" or "difference".'
+            )
         return np.asarray(family.spread(mean=self.control, **given | {"control": self.control}))
 
     def mean(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
@@ -63,12 +68,22 @@ class Member:
         which : ndarray, optional
             Draws to use, in this order; all by default.
         """
-        curve = self.curve if which is None else self._curve_of(which)
         # Far beyond any dose that matters a power may overflow: an infinite denominator is the right answer there.
         with np.errstate(over="ignore"):
             if self.crowded:
-                return curve(np.asarray(dose)[..., None]).mean(axis=-1)
-            return curve(dose)
+                return self._average(dose, which)
+            return (self.curve if which is None else self._curve_of(which))(dose)
+
+    def _average(self, dose: np.ndarray, which: np.ndarray | None) -> np.ndarray:
+        """Mean response of a population, a few people at a time: all at once they would fill the memory."""
+        values = self.arrays() if which is None else {name: value[which] for name, value in self.arrays().items()}
+        people = max(value.shape[-1] for value in values.values())
+        total = 0.0
+        for start in range(0, people, BLOCK):
+            block = slice(start, start + BLOCK)
+            own = {name: value[..., block] if value.shape[-1] > 1 else value for name, value in values.items()}
+            total = total + self.curve.with_values(own)(np.asarray(dose)[..., None]).sum(axis=-1)
+        return total / people
 
     def gain(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """Return benefit over the control at doses that broadcast against (sample, 1), shape (sample, dose)."""
@@ -107,10 +122,15 @@ def _subclasses(curve: type[Curve]) -> list[type[Curve]]:
     return [curve, *(below for child in curve.__subclasses__() for below in _subclasses(child))]
 
 
-def members(fit: xr.DataTree) -> list[Member]:
-    """Return the curves of a fit with their draws and weights; those that failed are left out."""
+def check_fit(fit: object) -> None:
+    """Refuse what is no fit, in one sentence."""
     if not isinstance(fit, xr.DataTree) or not ("models" in fit or "posterior" in fit):
         raise TypeError(f"Expected the DataTree that fit() returns, got {type(fit).__name__} without a posterior.")
+
+
+def members(fit: xr.DataTree) -> list[Member]:
+    """Return the curves of a fit with their draws and weights; those that failed are left out."""
+    check_fit(fit)
     trees = dict(fit["models"].children) if "models" in fit else {str(fit["evidence"]["model"].values[0]): fit}
     found = []
     for label, tree in trees.items():
@@ -187,38 +207,3 @@ def mixture(group: Sequence[Member], seed: int) -> tuple[np.ndarray, np.ndarray]
     picks = np.concatenate([rng.permutation(group[k].size)[: np.sum(which == k)] for k in range(len(group))])
     order = rng.permutation(size)
     return which[order], picks[order]
-
-
-def predict(fit: xr.DataTree, *, doses: Sequence[float] | None = None) -> xr.DataArray:
-    """Return posterior draws of the mean response over dose.
-
-    Parameters
-    ----------
-    fit : DataTree
-        As `fit` returns it; for an average the draws are those of `window`.
-    doses : sequence of float, optional
-        Doses >= 0 [dose]; by default a grid over the tested range and beyond.
-
-    Returns
-    -------
-    DataArray
-        Mean response, dims (chain, draw, dose) [response].
-    """
-    group = members(fit)
-    trial = trial_of(fit)
-    grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    which, picks = mixture(group, int(fit.attrs["seed"]))
-    chains, draws = group[0].shape
-    values = np.empty((len(which), grid.size))
-    for k, member in enumerate(group):
-        rows = which == k
-        if rows.any():
-            with np.errstate(over="ignore"):
-                values[rows] = member.take(picks[rows]).mean(grid.values[None, :])
-    return xr.DataArray(
-        values.reshape(chains, draws, -1),
-        dims=("chain", "draw", "dose"),
-        coords=labels_of(fit) | {"dose": grid},
-        name="mean_response",
-        attrs=described("response", trial, "Mean response at a dose.") | {"long_name": "mean response"},
-    )

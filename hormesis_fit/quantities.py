@@ -154,7 +154,8 @@ class Crossings:
 
 def _half_effect(member: Member, crossing: Crossings) -> np.ndarray:
     """Dose of half the span beyond the peak (of half the rise, for a rising curve), shape (sample,)."""
-    if member.curve.trend in ("returning", "open"):
+    endless = member.curve.link == "log" and member.curve.sign < 0 and member.curve.trend == "falling"
+    if endless or member.curve.trend in ("returning", "open"):
         return np.full(member.size, np.nan)
     half = member.depth / 2
     if member.curve.trend == "rising":

@@ -14,11 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from hormesis_fit.derived import derived_of
-from hormesis_fit.drawing import chance, formula_uri, headline, number
+from hormesis_fit.drawing import FEWEST, chance, formula_uri, headline, number
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.figures import CAPTIONS, FIGURES, figure_uri, svg_uri
 from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
-from hormesis_fit.posterior import find_class, members, trial_of
+from hormesis_fit.people_figures import has_harms
+from hormesis_fit.people_tables import ESTIMANDS, harm_part, people_part, subject_table
+from hormesis_fit.posterior import find_class, members
+from hormesis_fit.prediction import outcome_of, subjects_in
 from hormesis_fit.prior_figures import GATE
 from hormesis_fit.recipe import command_line, comparison_lines, python_lines
 from hormesis_fit.report_tables import (
@@ -65,9 +68,21 @@ class Case:
     window: xr.Dataset
     alone: dict[str, xr.Dataset]  # the window of every curve by itself
     figures: Mapping[str, Figure]  # those that are drawn already, one column wide
+    show_subjects: bool = False
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there are subjects who must not be seen."""
+        return "subject" in self.trial and not self.show_subjects
 
 
-def write_report(fit: xr.DataTree, path: str | Path, *, figures: Mapping[str, Figure] | None = None) -> Path:
+def write_report(
+    fit: xr.DataTree,
+    path: str | Path,
+    *,
+    figures: Mapping[str, Figure] | None = None,
+    show_subjects: bool = False,
+) -> Path:
     """Write the report of a fit as one HTML file that needs no network.
 
     Parameters
@@ -79,6 +94,8 @@ def write_report(fit: xr.DataTree, path: str | Path, *, figures: Mapping[str, Fi
         File to write.
     figures : mapping, optional
         What `draw_figures` returns, where they are drawn already.
+    show_subjects : bool
+        Whether labels and rows of subjects may appear.
 
     Returns
     -------
@@ -86,11 +103,13 @@ def write_report(fit: xr.DataTree, path: str | Path, *, figures: Mapping[str, Fi
         The file.
     """
     path = Path(path)
-    path.write_text(render_report(fit, figures=figures), encoding="utf-8")
+    path.write_text(render_report(fit, figures=figures, show_subjects=show_subjects), encoding="utf-8")
     return path
 
 
-def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = None) -> str:
+def render_report(
+    fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = None, show_subjects: bool = False
+) -> str:
     """Return the report of a fit as one HTML page.
 
     Parameters
@@ -100,6 +119,8 @@ def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = No
         benefit.
     figures : mapping, optional
         What `draw_figures` returns, where they are drawn already.
+    show_subjects : bool
+        Whether labels and rows of subjects may appear.
 
     Returns
     -------
@@ -113,12 +134,12 @@ def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = No
     if "window" not in fit:
         fit = fit.copy()
         fit["window"] = window_of(fit)
-    case = Case(fit, trial_of(fit), window_of(fit), curve_windows(fit), figures or {})
+    case = Case(fit, outcome_of(fit), window_of(fit), curve_windows(fit), figures or {}, show_subjects)
     folder = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
         loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    parts = (_preamble, _data, _model, _computation, _result, _review, _decision, _sensitivity, _reproduction)
+    parts = (_preamble, _data, _model, _computation, _result, _people, _review, _decision, _sensitivity, _reproduction)
     view: dict[str, Any] = {}
     for part in parts:
         view |= part(case)
@@ -155,7 +176,12 @@ def _data(case: Case) -> dict[str, Any]:
         "scale": case.trial.attrs["scale"],
         "standard": number(float(standard)) + unit_of(case.trial["dose"]) if standard else "",
         "notes": [printable(note) for note in np.atleast_1d(case.trial.attrs.get("notes", [])) if str(note)],
-        "data_table": data_table(case.trial, {float(dose): count for dose, count in missing.items()}),
+        "data_table": data_table(
+            case.trial, {float(dose): count for dose, count in missing.items()}, hidden=case.hidden
+        ),
+        "hidden": case.hidden,
+        "persons": int(np.unique(case.trial["subject"]).size) if "subject" in case.trial else 0,
+        "fewest": FEWEST,
     }
 
 
@@ -235,15 +261,25 @@ def _result(case: Case) -> dict[str, Any]:
         "curve_table": curve_table(case.fit, case.window, case.alone),
         "curves_reading": curves_reading(case.fit, case.alone),
         "check_rows": predictive_table(case.fit),
-        "figures": {name: _figure(case, name) for name in FIGURES},
+        "figures": {name: _figure(case, name) for name in _pictures(case)},
     }
+
+
+def _pictures(case: Case) -> list[str]:
+    shown = subjects_in(case.fit) if case.show_subjects else []
+    return [*FIGURES, *(["harm"] if has_harms(case.fit) else []), *(["subjects"] if shown else [])]
+
+
+def _people(case: Case) -> dict[str, Any]:
+    subjects = subject_table(case.fit) if case.show_subjects and subjects_in(case.fit) else None
+    return people_part(case.fit) | harm_part(case.window) | {"subject_table": subjects}
 
 
 def _review(case: Case) -> dict[str, Any]:
     return {
         **evidence_part(case.fit, case.alone),
         **prediction_part(case.fit),
-        **groups_part(case.fit),
+        **groups_part(case.fit, hidden=case.hidden),
         **dose_out_part(case.fit),
         **derived_part(derived_of(case.fit), case.trial),
         **scaling_part(case.fit, case.alone),
@@ -254,12 +290,14 @@ def _figure(case: Case, name: str) -> dict[str, Any]:
     said = {
         "window": headline(case.window, case.trial),
         "exceedance": headline(case.window, case.trial),
+        "harm": headline(case.window, case.trial),
         "weights": f"P(hormesis) {hormesis_words(case.fit)}",
     }
     alt = " ".join(filter(None, [CAPTIONS[name], f"{printable(said[name])}." if name in said else ""]))
-    wide = name == "window"
-    if wide or name not in case.figures:
-        uri = figure_uri(case.fit, name, width="double" if wide else "single")
+    wide = name in ("window", "subjects")
+    if name == "window" or name not in case.figures:
+        shown = {"show_subjects": True} if case.show_subjects else {}
+        uri = figure_uri(case.fit, name, width="double" if wide else "single", **shown)
     else:
         uri = svg_uri(case.figures[name])
     return {
@@ -273,12 +311,14 @@ def _figure(case: Case, name: str) -> dict[str, Any]:
 
 def _decision(case: Case) -> dict[str, Any]:
     low, high = (number(float(end)) for end in case.window.attrs["domain"])
+    harms = str(case.window.attrs.get("harms", ""))
     return {
         "verb": verb(case.trial, "s"),
         "benefit": benefit_words(case.window, case.trial),
         "level": level_words(case.window),
         "domain": f"{low} to {high}{unit_of(case.trial['dose'])}",
-        "estimand": str(case.window.attrs["estimand"]),
+        "estimand": ESTIMANDS[str(case.window.attrs["estimand"])],
+        "limits": f"a dose also had to keep these limits: {printable(harms)}" if harms else "no limit on harm was set",
         "raised": str(case.window.attrs["flags"]).split(),
     }
 
@@ -313,7 +353,7 @@ def _reproduction(case: Case) -> dict[str, Any]:
     return {
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "seed": int(case.fit.attrs["seed"]),
-        "python": python_lines(case.fit, case.window),
+        "python": python_lines(case.fit, case.window, show_subjects=case.show_subjects),
         "command": command_line(case.fit, case.window),
         "compare": comparison_lines(case.fit),
     }

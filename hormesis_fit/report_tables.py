@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.drawing import chance, number
+from hormesis_fit.drawing import chance, crowds, number
 from hormesis_fit.phrases import printable, unit_of
 from hormesis_fit.posterior import members, trial_of
 from hormesis_fit.sensitivity import predictive_check
@@ -37,27 +37,30 @@ def _pieces(pieces: Sequence[tuple[float, float]]) -> str:
     return " and ".join(f"{number(low)} to {number(high)}" for low, high in pieces) or "none"
 
 
-def data_table(trial: xr.Dataset, missing: dict[float, int]) -> Table:
-    """Return the trial by dose."""
+def data_table(trial: xr.Dataset, missing: dict[float, int], *, hidden: bool = False) -> Table:
+    """Return the trial by dose; `hidden` leaves out whatever would show the response of one subject."""
     dose_unit, response_unit = _units(trial)
     dose, response = trial["dose"].values, trial["response"].values
     standard = float(trial.attrs.get("standard_dose", 0))
+    crowded = {one for one, _ in crowds(trial)}
     rows = []
     for one in np.union1d(dose, list(missing)):
         group = response[dose == one]
-        middle = number(float(group.mean())) if group.size else "–"
-        spread = number(float(group.std(ddof=1))) if group.size > 1 else "–"
+        told = group.size if not hidden or one in crowded else 0
+        middle = number(float(group.mean())) if told else "–"
+        spread = number(float(group.std(ddof=1))) if told > 1 else "–"
         ends = f"{number(float(group.min()))} to {number(float(group.max()))}" if group.size else "–"
         dropped = [str(missing.get(float(one), 0))] if missing else []
         share = [number(100 * one / standard)] if standard else []
-        rows.append([number(float(one)), str(group.size), middle, spread, ends, *dropped, *share])
+        extremes = [] if hidden else [ends]
+        rows.append([number(float(one)), str(group.size), middle, spread, *extremes, *dropped, *share])
     headers = [
         headed("Dose", dose_unit),
         "Rows",
         headed("Mean", response_unit),
         headed("SD", response_unit),
-        "Range",
     ]
+    headers += [] if hidden else ["Range"]
     headers += (["Dropped"] if missing else []) + (["% of standard"] if standard else [])
     return table(headers, rows, "The trial by dose.", words=0)
 
@@ -96,6 +99,8 @@ def prior_table(fit: xr.DataTree) -> Table:
     for member in group:
         for name, variable in member.draws.data_vars.items():
             attrs = variable.attrs
+            if "prior" not in attrs:  # offsets of groups have a part in the model, and no prior of their own
+                continue
             key = (str(name), attrs["prior"], printable(attrs["units"]), printable(attrs["definition"]))
             found.setdefault(key, []).append(member.label)
     rows = [

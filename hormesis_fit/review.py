@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.drawing import chance, equals, number
+from hormesis_fit.drawing import chance, crowds, equals, number
 from hormesis_fit.hypotheses import bayes_factors, left_out_densities, predictive_weights, stimulation_evidence
 from hormesis_fit.phrases import printable, unit_of
 from hormesis_fit.posterior import trial_of
@@ -96,8 +96,9 @@ def _said(probability: float) -> str:
 
 
 def prediction_part(fit: xr.DataTree) -> dict[str, Any]:
-    """Return the predictive weights, or nothing where there is only one curve."""
-    if "models" not in fit or len(fit["models"].children) < 2:
+    """Return the predictive weights, or nothing where there is only one curve, or no likelihood of the rows."""
+    trees = fit["models"].children.values() if "models" in fit else []
+    if len(trees) < 2 or not all("log_likelihood" in tree for tree in trees):
         return {"prediction_table": None, "prediction_reading": ""}
     known = left_out_densities(fit)
     stacking, pseudo = (predictive_weights(fit, method=one, left_out=known) for one in ("stacking", "pseudo-bma"))
@@ -127,15 +128,17 @@ def prediction_part(fit: xr.DataTree) -> dict[str, Any]:
     }
 
 
-def groups_part(fit: xr.DataTree) -> dict[str, Any]:
-    """Return the posterior predictive check by dose group."""
+def groups_part(fit: xr.DataTree, *, hidden: bool = False) -> dict[str, Any]:
+    """Return the posterior predictive check by dose group; `hidden` leaves out the responses of a few subjects."""
     check, trial = predictive_groups(fit), trial_of(fit)
+    told = {one for one, _ in crowds(trial)} if hidden else set(check["dose"].values.tolist())
     dose_unit, response_unit = (printable(trial[name].attrs.get("units", "")) for name in ("dose", "response"))
     rows = []
     for dose in check["dose"].values:
         one = {key: float(check[key].sel(dose=dose)) for key in check.data_vars}
         interval = f"{number(one['lower'])} to {number(one['upper'])}"
-        shown = [number(one["observed"]), number(one["median"]), interval, chance(one["tail"])]
+        seen = number(one["observed"]) if float(dose) in told else "–"
+        shown = [seen, number(one["median"]), interval, chance(one["tail"])]
         rows.append([number(float(dose)), str(int(one["responses"])), *shown])
     outside = int(((check["observed"] < check["lower"]) | (check["observed"] > check["upper"])).sum())
     headers = [headed("Dose", dose_unit), "Rows", headed("Observed mean", response_unit), "Predicted", "95 %", "Tail"]
@@ -148,6 +151,9 @@ def groups_part(fit: xr.DataTree) -> dict[str, Any]:
 
 def scaling_part(fit: xr.DataTree, windows: Mapping[str, xr.Dataset]) -> dict[str, Any]:
     """Return the answer with the priors and the data weakened and strengthened."""
+    trees = fit["models"].children.values() if "models" in fit else [fit]
+    if not all("log_prior" in tree for tree in trees):
+        return {"scaling_table": None, "scaling_reading": "The fit was updated by re-weighting: fit anew to see this."}
     found = power_scaling(fit, windows=windows)
     unit = printable(found["peak_dose"].attrs["units"])
     rows = []

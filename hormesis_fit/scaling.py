@@ -12,6 +12,7 @@ from arviz_stats.base import array_stats
 from scipy import stats
 from scipy.special import expit, logsumexp
 
+from hormesis_fit.estimands import effects_in
 from hormesis_fit.hypotheses import described_table
 from hormesis_fit.posterior import Member, described, members, trial_of
 from hormesis_fit.sensitivity import PRIORS, curve_windows
@@ -55,6 +56,8 @@ def power_scaling(
     low, high = alphas
     if not 0 < low < 1 < high:
         raise ValueError(f"alphas must be one power below and one above 1, such as (0.8, 1.25), got {alphas!r}.")
+    if any("log_prior" not in tree for tree in (fit["models"].children.values() if "models" in fit else [fit])):
+        raise ValueError("The fit was updated by re-weighting and holds no log prior: fit the whole trial again.")
     group, trial = members(fit), trial_of(fit)
     windows = curve_windows(fit) if windows is None else windows
     hormetic = np.array([member.curve.hormetic for member in group])
@@ -111,8 +114,8 @@ def scaled_draws(fit: xr.DataTree, member: Member, component: str, power: float)
         return np.full(member.size, -np.log(member.size)), 0.0, np.nan
     tree = fit["models"][member.label] if "models" in fit else fit
     if component == "prior":
-        log_density = tree["log_prior"]["parameters"].values.ravel()
-        constant = prior_constant(json.loads(member.draws.attrs["priors"]), power)
+        log_density = tree["log_prior"]["parameters"].values.ravel() - _log_offsets(member)
+        constant = prior_constant(json.loads(member.draws.attrs["priors"]), power, sizes=_sizes(member))
     else:
         log_density, constant = tree["log_likelihood"]["response"].sum("observation").values.ravel(), 0.0
     ratio = (power - 1) * log_density
@@ -120,7 +123,20 @@ def scaled_draws(fit: xr.DataTree, member: Member, component: str, power: float)
     return log_weight, float(logsumexp(ratio) - np.log(ratio.size)) - constant, float(k)
 
 
-def prior_constant(priors: Mapping[str, Mapping[str, Any]], power: float) -> float:
+def _log_offsets(member: Member) -> np.ndarray | float:
+    """Log density of the offsets of groups, a part of the model and no prior of its parameters, shape (sample,)."""
+    found = (member.draws[one.offset].transpose("sample", one.group).values for one in effects_in(member))
+    return sum((stats.norm.logpdf(values).sum(axis=1) for values in found), start=0.0)
+
+
+def _sizes(member: Member) -> dict[str, int]:
+    """Number of elements of the parameters that are vectors: coefficients of covariates."""
+    return {str(name): one.size // member.size for name, one in member.draws.data_vars.items() if one.ndim > 1}
+
+
+def prior_constant(
+    priors: Mapping[str, Mapping[str, Any]], power: float, *, sizes: Mapping[str, int] | None = None
+) -> float:
     """Return the log integral of a joint prior raised to a power, on the scales on which it is sampled.
 
     Parameters
@@ -129,8 +145,11 @@ def prior_constant(priors: Mapping[str, Mapping[str, Any]], power: float) -> flo
         By parameter: ``distribution`` and its arguments. NaN where a distribution is not known here.
     power : float
         Above 0.
+    sizes : mapping, optional
+        Number of elements of the parameters that have more than one.
     """
-    return float(sum(_power_integral(prior, power) for prior in priors.values()))
+    count = sizes or {}
+    return float(sum(count.get(name, 1) * _power_integral(prior, power) for name, prior in priors.items()))
 
 
 def _power_integral(prior: Mapping[str, Any], power: float) -> float:

@@ -8,17 +8,47 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 from scipy import stats
-from scipy.special import logsumexp
+from scipy.special import expit, logit, logsumexp
 
 from hormesis_fit.curves import Curve
-from hormesis_fit.families import FAMILIES
-from hormesis_fit.posterior import Member, domain, members, mixture, trial_of
+from hormesis_fit.posterior import Member, domain, members, trial_of
+from hormesis_fit.prediction import replicates
+from hormesis_fit.request import request_of
 from hormesis_fit.windows import window
 
 FACTORS = (0.5, 1.0, 2.0)
 STIMULATION = ("peak_stimulation", "peak_gain", "amplitude", "amplitude_gain")
 LOWEST_ESS = 100  # below it a re-weighted probability is not given
 FAR = 5.0  # times the control (or SDs of the responses): prior curves this high ought to be rare
+
+
+
+class LogitNormal:
+    """A share whose log odds are normal, with the methods of SciPy's distributions that are needed here."""
+
+    def __init__(self, mu: float, sigma: float) -> None:
+        self.odds = stats.norm(mu, sigma)
+
+    def support(self) -> tuple[float, float]:
+        """Return the ends of the shares."""
+        return 0.0, 1.0
+
+    def rvs(self, *, size: int | tuple[int, ...], random_state: np.random.Generator) -> np.ndarray:
+        """Return draws."""
+        return expit(self.odds.rvs(size=size, random_state=random_state))
+
+    def ppf(self, probability: np.ndarray) -> np.ndarray:
+        """Return quantiles."""
+        return expit(self.odds.ppf(probability))
+
+    def cdf(self, share: np.ndarray) -> np.ndarray:
+        """Return the probability of a smaller share."""
+        return self.odds.cdf(logit(share))
+
+    def logpdf(self, share: np.ndarray) -> np.ndarray:
+        """Return the log density."""
+        return self.odds.logpdf(logit(share)) - np.log(share) - np.log1p(-share)
+
 
 PRIORS = {
     "Normal": lambda mu, sigma: stats.norm(mu, sigma),
@@ -28,6 +58,7 @@ PRIORS = {
     ),
     "LogNormal": lambda mu, sigma: stats.lognorm(sigma, scale=np.exp(mu)),
     "Beta": lambda alpha, beta: stats.beta(alpha, beta),
+    "LogitNormal": lambda mu, sigma: LogitNormal(mu, sigma),
     "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
     "Exponential": lambda scale=1.0, lam=None: stats.expon(scale=scale if lam is None else 1 / lam),
     "Uniform": lambda lower, upper: stats.uniform(lower, upper - lower),
@@ -40,7 +71,7 @@ def window_of(fit: xr.DataTree) -> xr.Dataset:
 
 
 def curve_windows(fit: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Return the window of every curve by itself, at the benefit and level of the fit's window.
+    """Return the window of every curve by itself, asked what the fit's window was asked.
 
     Parameters
     ----------
@@ -52,14 +83,8 @@ def curve_windows(fit: xr.DataTree) -> dict[str, xr.Dataset]:
     dict
         By curve, as from `window`, with ``probability`` at the tested doses only; draws in the order of its posterior.
     """
-    asked = window_of(fit).attrs
-    request = {
-        "benefit": float(asked["benefit"]),
-        "benefit_scale": asked["benefit_scale"],
-        "level": float(asked["level"]),
-    }
-    doses = trial_of(fit)["dose"].values
-    return {member.label: window(_alone(fit, member.label), doses=doses, **request) for member in members(fit)}
+    asked, doses = request_of(window_of(fit)), trial_of(fit)["dose"].values
+    return {member.label: window(_alone(fit, member.label), doses=doses, **asked) for member in members(fit)}
 
 
 def _alone(fit: xr.DataTree, label: str) -> xr.DataTree:
@@ -69,6 +94,8 @@ def _alone(fit: xr.DataTree, label: str) -> xr.DataTree:
     data = {name: fit[name].to_dataset() for name in ("constant_data", "observed_data")}
     groups = data | {"posterior": tree["posterior"].to_dataset(), "evidence": evidence.assign(weight=("model", [1.0]))}
     alone = xr.DataTree.from_dict(groups)
+    if "endpoints" in fit:
+        alone["endpoints"] = fit["endpoints"].copy()
     alone.attrs = fit.attrs
     return alone
 
@@ -154,39 +181,6 @@ def stimulation_priors(member: Member) -> dict[str, dict]:
     priors = json.loads(member.draws.attrs["priors"])
     found = {name: priors[name] for name in STIMULATION if name in priors}
     return {name: prior for name, prior in found.items() if prior["distribution"] == "HalfNormal"}
-
-
-def replicates(fit: xr.DataTree) -> xr.DataArray:
-    """Draw trials that the fitted model predicts, at the doses of the real one.
-
-    Parameters
-    ----------
-    fit : DataTree
-        As `fit` returns it; of an average the draws are those of its window.
-
-    Returns
-    -------
-    DataArray
-        Responses, dims (chain, draw, observation) [response].
-    """
-    trial, group = trial_of(fit), members(fit)
-    seed, family = int(fit.attrs["seed"]), FAMILIES[str(fit.attrs["family"])]
-    rng = np.random.default_rng([seed, 3])
-    which, picks = mixture(group, seed)
-    dose = trial["dose"].values
-    values = np.empty((len(which), len(dose)))
-    for k, member in enumerate(group):
-        rows = np.flatnonzero(which == k)
-        if rows.size:
-            part = member.take(picks[rows])
-            mean = np.broadcast_to(part.curve(dose[None, :]), (rows.size, len(dose)))
-            values[rows] = family.sample(
-                rng, mean, **{name: part.draws[name].values[:, None] for name in family.parameters}
-            )
-    chains, draws = group[0].shape
-    coords = {"chain": np.arange(chains), "draw": np.arange(draws), "observation": trial["observation"].values}
-    shaped = values.reshape(chains, draws, len(dose))
-    return xr.DataArray(shaped, dims=("chain", "draw", "observation"), coords=coords, name="response")
 
 
 def predictive_check(fit: xr.DataTree) -> xr.Dataset:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,12 @@ from hormesis_fit.phrases import (
     unit_of,
     verb,
 )
-from hormesis_fit.posterior import members, trial_of
+from hormesis_fit.posterior import Member, trial_of
+from hormesis_fit.prediction import carrying, has_spread, outcome_of, subjects_in
+from hormesis_fit.request import question_of
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows import held_piece, level_pieces
+from hormesis_fit.windows import window as window_for
 
 SCHEMA = 1
 RELEVANT = 0.01  # weight from which the health of a curve matters to the answer
@@ -77,9 +81,60 @@ def window_record(fit: xr.DataTree) -> dict[str, Any]:
         "diagnostics": _diagnostics(fit),
         "seconds": {name: fit.attrs.get(f"seconds_{name}") for name in SECONDS},
     }
+    if window.attrs.get("subject"):
+        record["subject"] = str(window.attrs["subject"])
+    if "prob_binds" in window:
+        limits = window["limit"].values.tolist()
+        record["limits"] = dict(zip(limits, window["prob_binds"].values, strict=True))
+        record["harms"] = str(window.attrs["harms"]).split("; ")
+    if subjects_in(fit):
+        table = subjects_of(fit)
+        record["subjects"] = {str(one): _person(table.sel(subject=one)) for one in table["subject"].values}
     if "missing" in trial.attrs:
         record["missing"] = json.loads(trial.attrs["missing"])
     return _plain(record)
+
+
+def subject_windows(fit: xr.DataTree, labels: Sequence[str], **asked: Any) -> dict[str, xr.Dataset]:
+    """Return the window of each of some subjects, by label; by default asked what the fit's window was asked."""
+    question = (question_of(_window(fit)) if "window" in fit else {}) | asked
+    return {one: window_for(fit, subject=one, **question) for one in labels}
+
+
+def subjects_of(fit: xr.DataTree) -> xr.Dataset:
+    """Return what the windows of the subjects say: those stored in the fit, or those of its question.
+
+    Returns
+    -------
+    Dataset
+        Over (subject,): ``lower``, ``upper``, ``best_dose`` [dose], ``max_probability``, ``prob_exists`` [1] and
+        ``status``.
+    """
+    if "subjects" in fit:
+        return fit["subjects"].to_dataset()
+    labels = subjects_in(fit)
+    windows = subject_windows(fit, labels).values()
+    held = [held_piece(one) or (math.nan, math.nan) for one in windows]
+    dose_unit = next(iter(windows))["best_dose"].attrs["units"]
+    columns = {
+        "lower": ([low for low, _ in held], dose_unit, "Lower edge of the subject's window."),
+        "upper": ([high for _, high in held], dose_unit, "Upper edge of the subject's window."),
+        "best_dose": ([float(one["best_dose"]) for one in windows], dose_unit, "Dose that most probably helps."),
+        "max_probability": ([float(one["max_probability"]) for one in windows], "1", "Probability that it does."),
+        "prob_exists": ([float(one["prob_exists"]) for one in windows], "1", "Probability of a window at all."),
+        "status": ([str(one.attrs["status"]) for one in windows], "", "Verdict on the subject's window."),
+    }
+    return xr.Dataset(
+        {
+            name: ("subject", values, {"units": unit, "long_name": name.replace("_", " "), "definition": text})
+            for name, (values, unit, text) in columns.items()
+        },
+        coords={"subject": labels},
+    )
+
+
+def _person(row: xr.Dataset) -> dict[str, Any]:
+    return {str(name): value.item() for name, value in row.data_vars.items()}
 
 
 def _question(window: xr.Dataset, trial: xr.Dataset) -> dict[str, Any]:
@@ -306,9 +361,9 @@ def comparison(first: xr.DataTree, second: xr.DataTree) -> str:
 
 def _strength(fit: xr.DataTree) -> dict[str, Any]:
     """Size of the stimulation at the peak and scatter of single measurements, both relative to the control."""
-    trial = trial_of(fit)
-    group = members(fit)
-    each = [np.median(one.draws["sigma"].values / np.abs(one.curve.control[:, 0])) for one in group]
+    trial = outcome_of(fit)
+    group = carrying(fit)
+    each = [_relative_scatter(one, trial) for one in group]
     scatter = float(np.average(each, weights=[one.weight for one in group]))
     size = float(np.nan_to_num(quantity(_window(fit), "peak_stimulation")["median"]))
     up = trial.attrs["direction"] == "up"
@@ -322,8 +377,13 @@ def _strength(fit: xr.DataTree) -> dict[str, Any]:
     }
 
 
+def _relative_scatter(member: Member, trial: xr.Dataset) -> float:
+    spread = member.spread if has_spread(member) else np.median(trial["se"].values)
+    return float(np.median(spread / np.abs(member.control)))
+
+
 def _found(fit: xr.DataTree) -> str:
-    window, trial = _window(fit), trial_of(fit)
+    window, trial = _window(fit), outcome_of(fit)
     unit = unit_of(trial["dose"])
     pieces = level_pieces(window)
     ranges = " and ".join(f"between {span_words(low, high)}{unit}" for low, high in pieces)
@@ -335,7 +395,7 @@ def _found(fit: xr.DataTree) -> str:
 
 
 def _unlocated(fit: xr.DataTree) -> str:
-    window, trial = _window(fit), trial_of(fit)
+    window, trial = _window(fit), outcome_of(fit)
     exists = percent(float(window["prob_exists"]))
     return (
         f"Some dose {verb(trial, 's')} {benefit_words(window, trial)} with a probability of {exists}, but these "
@@ -344,7 +404,7 @@ def _unlocated(fit: xr.DataTree) -> str:
 
 
 def _unlikely(fit: xr.DataTree) -> str:
-    window, trial = _window(fit), trial_of(fit)
+    window, trial = _window(fit), outcome_of(fit)
     low, high = (float(end) for end in window.attrs["domain"])
     return (
         f"It is unlikely that any dose between {span_words(low, high)}{unit_of(trial['dose'])} {verb(trial, 's')} "
@@ -353,7 +413,7 @@ def _unlikely(fit: xr.DataTree) -> str:
 
 
 def _undetermined(fit: xr.DataTree) -> str:
-    window, trial = _window(fit), trial_of(fit)
+    window, trial = _window(fit), outcome_of(fit)
     exists = percent(float(window["prob_exists"]), below=float(window.attrs["level"]))
     return (
         f"These {trial.sizes['observation']} measurements cannot tell whether any dose {verb(trial, 's')} "

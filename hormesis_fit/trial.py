@@ -29,7 +29,8 @@ ROLES = {
     "batch": ("", "Label of the batch, plate, centre or block of the measurement."),
 }
 LABELS = ("subject", "batch")
-NEVER_NEGATIVE = ("dose", "sd", "se", "n", "successes", "weight")
+NEVER_NEGATIVE = ("dose", "sd", "successes", "weight")
+ABOVE_ZERO = ("n", "se")
 BLANK_FIXES = {
     "dose": "give every row its dose, 0 for controls",
     "response": 'fill it in, or drop such rows with missing="drop" (--missing drop)',
@@ -141,7 +142,7 @@ def read_trial(
     values, rows, dropped, notes = _kept_rows(table, names, drop=missing == "drop")
     if successes is not None:
         values["response"], names["response"] = _shares(table, values, names), successes
-    _check_design(table.label, values["dose"], values["response"])
+    _check_design(table.label, values["dose"], values["response"], "response" if successes is None else "successes")
     scale, assumed = _settled_scale(values["dose"], values["response"], scale, control)
     notes += assumed + _assumptions(values, names, control, dose_unit)
     trial = _with_columns(_dataset(values, rows, names, units), table, further)
@@ -365,6 +366,7 @@ def _check_cells(role: str, name: str, values: np.ndarray, table: Table, keep: n
             (np.isinf(values) & closed, "a finite number"),
             (np.isfinite(values) & (np.abs(values) > LARGEST), f"a number of at most {LARGEST:g} in size"),
             ((values < 0) & (role in NEVER_NEGATIVE), "a number of zero or more"),
+            ((values <= 0) & (role in ABOVE_ZERO), "a number above zero"),
         ]
     for bad, wanted in checks:
         if (bad & keep).any():
@@ -376,7 +378,7 @@ def _check_cells(role: str, name: str, values: np.ndarray, table: Table, keep: n
             raise ValueError(f"Expected {wanted} in row {table.rows[i]} of column {quote(name)}, got {got}: {fix}.")
 
 
-def _check_design(label: str, dose: np.ndarray, response: np.ndarray) -> None:
+def _check_design(label: str, dose: np.ndarray, response: np.ndarray, role: str) -> None:
     """Refuse a table that no curve can be fitted to."""
     levels = np.unique(dose)
     positive = levels[levels > 0]
@@ -398,7 +400,7 @@ def _check_design(label: str, dose: np.ndarray, response: np.ndarray) -> None:
         )
     if np.ptp(response) == 0:
         found = f"all of them in {label} are {response[0]:g}"
-        raise ValueError(f"Expected responses that vary, but {found}: name the column of the responses with response=.")
+        raise ValueError(f"Expected responses that vary, but {found}: name the column of the {role} with {role}=.")
 
 
 def _control(dose: np.ndarray, response: np.ndarray) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 from hormesis_fit.posterior import Member
 
+FLOOR = -1000.0  # a mean without bound, at a dose far away, must not hide all others
 CAP = 2.0  # twice the benefit asked for is worth no more than that
 
 
@@ -35,7 +36,7 @@ class Utility:
         for member, limit in zip(self.group, self.thresholds, strict=True):
             gains = np.broadcast_to(member.gain(doses[None, :]), (member.size, len(doses)))
             scale = np.where(limit > 0, limit, 1.0)[:, None]
-            yield member.weight / total, np.minimum((gains - np.minimum(limit, 0)[:, None]) / scale, CAP)
+            yield member.weight / total, np.clip((gains - np.minimum(limit, 0)[:, None]) / scale, FLOOR, CAP)
 
     def expected(self, doses: np.ndarray) -> np.ndarray:
         """Return the expected utility, shape (dose,)."""

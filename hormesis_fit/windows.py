@@ -13,6 +13,7 @@ from hormesis_fit.estimands import Asked, asked_for, people, served
 from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
 from hormesis_fit.posterior import (
     Member,
+    check_fit,
     described,
     domain,
     dose_grid,
@@ -90,6 +91,7 @@ def window(
     windows follow from the sorted edges of all draws with the exact weights of their curves.
     """
     check_benefit(benefit, benefit_scale, level)
+    check_fit(fit)
     harms = check_harms(harm, endpoints_of(fit))
     asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     trial = trial_of(fit)
@@ -117,7 +119,7 @@ def window(
         exists,
         described("1", trial, "Whether the draw has a window near the tested doses."),
     )
-    if len(group) > 1:
+    if "models" in fit:
         labels = np.array([member.label for member in group])[which].reshape(chains, draws)
         result["model"] = ("chain", "draw"), labels, described("1", trial, "Curve that the draw belongs to.")
     if harms:

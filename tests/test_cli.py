@@ -125,10 +125,73 @@ OPTIONS = {
     "scale": ("--scale", "ration", 'did you mean "ratio"?'),
     "missing": ("--missing", "drops", 'did you mean "drop"?'),
     "unknown option": ("--benfit", "0.1", "did you mean --benefit?"),
-    "option that is not there yet": ("--subject", "plant", "No such option: --subject"),
+    "option that is not there yet": ("--drift", "ou", "No such option: --drift"),
     "value after an equals sign": ("--level=high", "Expected a number for --level, got 'high'"),
     "no value": ("--benefit", "requires an argument"),
     "no priors": ("--priors", "p.toml", "priors cannot be read"),
+}
+# Five plants at four doses, with deaths out of ten, a detection limit and a side effect.
+PLANTS = "dose,weight,plant,sex,age,dead,total,floor,low,high,sick,nausea\n" + "".join(
+    f"{dose},{weight + 0.1 * k:.1f},p{k},{'mf'[k % 2]},{20 + 3 * k},{k},10,,{weight:.1f},{weight + 1:.1f},{k % 3 % 2},"
+    f"{int(dose > 1)}\n"
+    for k in range(5)
+    for dose, weight in ((0, 1.0), (1, 1.3), (10, 0.8), (100, 0.2))
+)
+BY_PLANT = ("--subject", "plant")
+PEOPLE = {
+    "unknown group": ("--vary", "control=plnt", '(for --vary) in trial.csv (did you mean "plant"?)'),
+    "unknown nested group": ("--vary", "control=plant/pot", 'There is no column "pot" (for --vary)'),
+    "vary without a group": ("--vary", "half_effect_dose", "such as half_effect_dose=subject"),
+    "vary without a parameter": ("--vary", "=plant", "such as half_effect_dose=subject"),
+    "vary with an empty nest": ("--vary", "control=plant/", "such as half_effect_dose=subject"),
+    "vary twice": ("--vary", "control=plant", "--vary", "control=plant", "twice in --vary"),
+    "vary an unknown parameter": ("--vary", "half_efect_dose=plant", 'did you mean "half_effect_dose"?'),
+    "vary over subjects without any": ("--vary", "control=subject", "There is no column of groups named"),
+    "one group": ("--vary", "control=total", "at least 2 groups"),
+    "a group for each row": ("--column", "weigth", 'did you mean "weight"?'),
+    "column that has a role": ("--column", "weight", "which has a meaning of its own"),
+    "formula without a parameter": ("--covariates", "sex + age", "Expected a parameter and a formula"),
+    "formula without terms": ("--covariates", "control ~", "Expected a parameter and a formula"),
+    "formula with an unknown column": ("--covariates", "control ~ sxe", '(for --covariates) in trial.csv (did you mean "sex"?)'),
+    "formula that is none": ("--covariates", "control ~ sex +* age", "cannot be used"),
+    "formula of nothing": ("--covariates", "control ~ 1", "names no column"),
+    "two formulas": ("--covariates", "control ~ sex", "--covariates", "control ~ age", "two formulas"),
+    "formula for nothing": ("--covariates", "contrl ~ sex", 'did you mean "control"?'),
+    "unknown estimand": (*BY_PLANT, "--estimand", "knew", 'did you mean "new"?'),
+    "estimand without people": ("--estimand", "new", "needs people who differ"),
+    "estimand where nothing varies": (*BY_PLANT, "--vary", "none", "--estimand", "population", "nothing varies"),
+    "column twice": (*BY_PLANT, "--batch", "plant", "was named for both"),
+    "family of counts": ("--family", "poisson", "needs whole numbers of zero or more, but row 3"),
+    "family of shares": ("--family", "beta", "needs shares between 0 and 1, both excluded, but row 2"),
+    "family without sizes": ("--family", "binomial", "needs shares of successes between 0 and 1, but row"),
+    "unknown family of the side effect": ("--side-effect-family", "binom", "with --side-effect-family"),
+    "too many successes": ("--successes", "age", "--n", "total", "--family", "binomial", "no more than the size"),
+    "successes without sizes": ("--successes", "dead", "--family", "binomial", "name their column with --n, too"),
+    "successes of a gaussian": ("--successes", "dead", "--n", "total", "--family", "poisson", "row"),
+    "SD without numbers": ("--sd", "age", "read the table with --n as well as --sd"),
+    "SD of a family that cannot": ("--sd", "age", "--n", "total", "--family", "gamma", "cannot use summary rows"),
+    "errors of a family that cannot": ("--se", "age", "--family", "student_t", "cannot use summary rows"),
+    "errors and a benefit in SDs": ("--se", "age", "--benefit", "1", "--benefit-scale", "sd", "leave no SD"),
+    "limits of a family that cannot": ("--upper", "high", "--family", "gaussian", "--sd", "age", "--n", "total", "leave out"),
+    "limits of counts": ("--upper", "high", "--response", "total", "--family", "poisson", "responses that vary"),
+    "limits the wrong way round": ("--lower", "high", "--upper", "low", "lower limits below the upper ones, but row 2"),
+    "empty column": ("--weight", "floor", "row 2"),
+    "missing column of weights": ("--weight", "wieght", 'did you mean "weight"?'),
+    "harm that is none": ("--harm", "pain<=0.2", "There is no harm named"),
+    "harm without a limit": ("--harm", "loss", "Expected a limit such as"),
+    "harm the wrong way": ("--harm", "loss>=0.1", "Expected a limit such as"),
+    "harm without a constant": ("--harm", "occupancy<=0.5", "Expected a limit such as"),
+    "occupancy above one": ("--harm", "occupancy(5)<=1.5", "Expected a limit between 0 and 1"),
+    "constant of zero": ("--harm", "occupancy(0)<=0.5", "both above 0"),
+    "two harms of the same kind": ("--harm", "loss<=0.1", "--harm", "loss<=0.2", "Two limits on loss"),
+    "unknown side effect": ("--side-effect", "nausae", "--side-effect-limit", "0.2", 'did you mean "nausea"?'),
+    "side effect without a limit": ("--side-effect", "nausea", "give it with --side-effect-limit"),
+    "limit without a side effect": ("--side-effect-limit", "0.2", "name its column with --side-effect"),
+    "side effect that is the response": ("--side-effect", "weight", "--side-effect-limit", "1", "name another one"),
+    "side effect of another family": ("--side-effect", "age", "--side-effect-limit", "0.2", "needs shares of successes"),
+    "limit that is no number": ("--side-effect", "nausea", "--side-effect-limit", "low", "Expected a number for"),
+    "doses left out of subjects": (*BY_PLANT, "--leave-one-dose-out", "independent rows"),
+    "doses left out of categories": ("--response", "dead", "--family", "ordinal", "--leave-one-dose-out", "left out"),
 }
 PRIORS = {
     "bad TOML": ("[sigma\n", "Expected priors in TOML"),
@@ -154,6 +217,7 @@ USAGE = {
 CASES = (
     TABLES
     | {name: (*fit_of(GOOD, *case[:-1]), case[-1]) for name, case in OPTIONS.items()}
+    | {f"people: {name}": (*fit_of(PLANTS, *case[:-1]), case[-1]) for name, case in PEOPLE.items()}
     | {f"priors: {name}": (*priors_of(text), words) for name, (text, words) in PRIORS.items()}
     | {name: ({}, *case) for name, case in USAGE.items()}
 )
@@ -197,7 +261,7 @@ def test_bad_input_ends_in_one_sentence(files, argv, words, folder, capsys):
 
 
 def test_there_are_enough_cases():
-    assert len(CASES) >= 60
+    assert len(CASES) >= 120
 
 
 # --- the output folder -----------------------------------------------------------------------------------------------
@@ -242,7 +306,7 @@ def quick(folder, monkeypatch, fitted):
     """A table, and a fit of it that takes no time and writes one file."""
     write(folder, {"trial.csv": GOOD})
     monkeypatch.setattr(commands, "_fit", lambda *_: fitted.copy())
-    monkeypatch.setattr(commands, "write_result", lambda fit, folder: write(folder, {"window.json": "{}"}))
+    monkeypatch.setattr(commands, "write_result", lambda fit, folder, **_: write(folder, {"window.json": "{}"}))
     return folder
 
 
@@ -434,7 +498,7 @@ def test_demo_tells_both_trials_and_why_they_differ(folder, capsys, monkeypatch)
         return fit
 
     monkeypatch.setattr(commands, "_fit", small)
-    monkeypatch.setattr(commands, "write_result", lambda fit, folder: write(folder, {"window.json": "{}"}))
+    monkeypatch.setattr(commands, "write_result", lambda fit, folder, **_: write(folder, {"window.json": "{}"}))
     assert main(["demo"]) == 0
     printed = capsys.readouterr().out
     assert "Doses between" in printed

@@ -248,6 +248,71 @@ REFUSED = {
     "missing n": (frame(n=[1, 1, 1, None, 1]), {"n": "n"}, ["empty cell", "row 4", '"n"']),
     "infinite time": (frame(day=[0, 0, np.inf, 1, 1]), {"time": "day"}, ["finite", "row 3", '"day"']),
     "missing subject": (frame(who=["a", "b", "", "d", "e"]), {"subject": "who"}, ["row 3", '"who"', "subject"]),
+    "successes without n": (frame(k=[1, 2, 3, 4, 5]), {"successes": "k"}, ["sizes of their groups", "n="]),
+    "more successes than units": (
+        frame(k=[1, 2, 9, 1, 1], n=[5] * 5),
+        {"successes": "k", "n": "n"},
+        ["no more than the size of the group", "row 3", '"k"', "got 9"],
+    ),
+    "half a success": (
+        frame(k=[1, 2.5, 1, 1, 1], n=[5] * 5),
+        {"successes": "k", "n": "n"},
+        ["whole number", "row 2", '"k"', "got 2.5"],
+    ),
+    "half a unit": (
+        frame(k=[1, 2, 1, 1, 1], n=[5, 5, 5, 4.5, 5]),
+        {"successes": "k", "n": "n"},
+        ["whole number of at least 1", "row 4", '"n"', "got 4.5"],
+    ),
+    "a group of nobody": (
+        frame(k=[1, 0, 1, 1, 1], n=[5, 0, 5, 5, 5]),
+        {"successes": "k", "n": "n"},
+        ["number above zero", "row 2", '"n"', '"0"'],
+    ),
+    "negative successes": (
+        frame(k=[1, -2, 1, 1, 1], n=[5] * 5),
+        {"successes": "k", "n": "n"},
+        ["zero or more", "row 2", '"k"', '"-2"'],
+    ),
+    "blank successes": (
+        frame(k=[1, None, 1, 1, 1], n=[5] * 5),
+        {"successes": "k", "n": "n"},
+        ["empty cell", "row 2", '"k"'],
+    ),
+    "everybody always": (frame(k=[5] * 5, n=[5] * 5), {"successes": "k", "n": "n"}, ["vary", "successes="]),
+    "no such successes": (
+        frame(dead=[1, 2, 3, 4, 5], n=[5] * 5),
+        {"successes": "deda", "n": "n"},
+        ['"deda"', 'did you mean "dead"', "successes="],
+    ),
+    "negative sd": (frame(s=[1, 1, -1, 1, 1], n=[3] * 5), {"sd": "s", "n": "n"}, ["zero or more", "row 3", '"s"']),
+    "blank sd of several": (
+        frame(s=[1, 1, None, 1, 1], n=[3] * 5),
+        {"sd": "s", "n": "n"},
+        ["empty cell", "row 3", '"s"'],
+    ),
+    "blank sd without n": (frame(s=[1, 1, None, 1, 1]), {"sd": "s"}, ["empty cell", "row 3", '"s"']),
+    "zero units": (frame(n=[3, 3, 0, 3, 3]), {"n": "n"}, ["number above zero", "row 3", '"n"', '"0"']),
+    "zero standard error": (frame(e=[1, 1, 0, 1, 1]), {"se": "e"}, ["number above zero", "row 3", '"e"', '"0"']),
+    "blank response with no limit": (
+        {"dose": DOSES, "response": [1, None, 2, 3, 4], "low": [None] * 5, "high": [None, None, 2, None, None]},
+        {"lower": "low", "upper": "high"},
+        ["empty cell", "row 2", '"response"'],
+    ),
+    "text for a limit": (frame(low=["<1", 1, 1, 1, 1]), {"lower": "low"}, ['"<1"', '"low"']),
+    "unknown further column": (
+        frame(sex=list("fmfmf")),
+        {"columns": ["sx"]},
+        ['"sx"', 'did you mean "sex"', "columns="],
+    ),
+    "further columns as text": (frame(sex=list("fmfmf")), {"columns": "sex"}, ["list", '"sex"', "brackets"], TypeError),
+    "further column that is no text": (frame(sex=list("fmfmf")), {"columns": [3]}, ['"3"', "columns="], ValueError),
+    "further column with a gap": (
+        frame(sex=["f", "", "m", "f", "m"]),
+        {"columns": ["sex"]},
+        ["empty cell", "row 2", '"sex"', "columns="],
+    ),
+    "further column of that name": (frame(weight=[1] * 5), {"columns": ["weight"]}, ['"weight"', "weight=", "rename"]),
     "unequal columns": (
         {"dose": [0, 1, 2], "response": [1, 2]},
         {},
@@ -426,6 +491,61 @@ def test_limits_may_be_open():
     trial = read_trial(frame(low=[None, -1, 0, 0, 0], high=[2, 2, 2, 2, np.inf]), lower="low", upper="high")
     assert np.isnan(trial["lower"].values[0])
     assert trial["upper"].values[-1] == np.inf
+
+
+def test_a_blank_response_is_the_middle_of_its_limits():
+    table = {"dose": [0, 1, 2, 3, 4], "y": [1.0, None, None, None, 7.0]}
+    table |= {"low": [None, 2, None, 4, None], "high": [None, 3, 5, None, None]}
+    trial = read_trial(table, response="y", lower="low", upper="high")
+    assert trial["response"].values.tolist() == [1, 2.5, 5, 4, 7]
+    np.testing.assert_array_equal(trial["lower"], [np.nan, 2, np.nan, 4, np.nan])
+
+
+def test_rows_that_only_have_limits_are_not_dropped():
+    table = {"dose": [0, 1, 2, 3, 4], "y": [1.0, 2, None, None, 7.0], "high": [None, None, None, 4, None]}
+    trial = read_trial(table, response="y", upper="high", missing="drop")
+    assert trial["row"].values.tolist() == [1, 2, 4, 5]
+    assert json.loads(trial.attrs["missing"]) == {"2": 1}
+
+
+def test_successes_are_shares_of_their_groups():
+    table = {"dose": [0, 1, 2, 5], "dead": [0, 3, 5, 10], "all": [10, 10, 10, 20]}
+    trial = read_trial(table, successes="dead", n="all", direction="down")
+    assert trial["response"].values.tolist() == [0, 0.3, 0.5, 0.5]
+    assert trial["response"].attrs["long_name"] == "dead"
+    assert trial["n"].values.tolist() == [10, 10, 10, 20]
+    assert trial["successes"].values.tolist() == [0, 3, 5, 10]
+
+
+def test_a_column_of_responses_beside_successes_is_not_read():
+    trial = read_trial(frame(k=[1, 2, 3, 4, 5], n=[10] * 5), successes="k", n="n")
+    assert trial["response"].values.tolist() == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_yes_or_no_needs_no_numbers():
+    trial = read_trial({"dose": [0, 0, 1, 1, 4, 4], "response": [0, 1, 1, 1, 0, 1]})
+    assert "n" not in trial
+    assert set(trial["response"].values.tolist()) == {0, 1}
+
+
+def test_a_row_of_one_unit_needs_no_sd():
+    table = {"dose": [0, 1, 2, 5], "response": [1, 2, 3, 1], "s": [0.1, None, 0.2, None], "n": [3, 1, 4, 1]}
+    trial = read_trial(table, sd="s", n="n")
+    assert trial["sd"].values.tolist() == [0.1, 0, 0.2, 0]
+
+
+def test_further_columns_are_numbers_or_labels(tmp_path):
+    table = frame(sex=["f", " m", "f", "m ", "f"], kg=[60, 70.5, 80, 90, 75], lab=[1.0, 2.0, 1.0, 2.0, 1.0])
+    table["body mass"] = ["60", "70,5", "80", "90", "75"]
+    trial = read_trial(table, columns=["sex", "kg", "body mass", "lab"])
+    assert trial["sex"].values.tolist() == ["f", "m", "f", "m", "f"]
+    assert trial["kg"].values.tolist() == [60, 70.5, 80, 90, 75]
+    assert trial["body_mass"].values.tolist() == [60, 70.5, 80, 90, 75]
+    assert trial["body_mass"].attrs["long_name"] == "body mass"
+    assert trial["sex"].dims == ("observation",)
+    path = write(tmp_path, PLAIN.replace("\n", ",a\n").replace(",a", ",who", 1) + "2,,b\n")
+    trial = read_trial(path, columns=["who"], missing="drop")
+    assert trial["who"].values.tolist() == ["a"] * 5
 
 
 def test_labels_of_subjects():

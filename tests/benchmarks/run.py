@@ -30,6 +30,49 @@ COLD = """
         window.append(time.process_time() - start)
     print(json.dumps({"cold": cold, "warm": sorted(warm)[2], "window": sorted(window)[2]}))
 """
+# The same closed form by least squares: starting values from the data, the default Jacobian, one BLAS thread.
+CURVE_FIT = """
+    import json, time
+    import numpy as np
+    from scipy.optimize import curve_fit
+    from threadpoolctl import threadpool_limits
+    import hormesis_fit as hf
+    from hormesis_fit.curves import BrainCousens
+
+    truth = BrainCousens(control=100.0, peak_stimulation=0.3, half_effect_dose=30.0, slope_excess=1.5)
+    trials = [hf.simulate_trial(truth, doses=[0.0, *np.geomspace(0.3, 100, 7)], replicates=3, cv=0.06, random_seed=seed)
+              for seed in range(100)]
+
+    def same(x, control, stimulation, half, excess):
+        return BrainCousens(control=control, peak_stimulation=stimulation, half_effect_dose=half,
+                            slope_excess=excess)(x)
+
+    def handwritten(x, d, f, e, b):
+        return (d + f * x) / (1 + (x / e) ** b)
+
+    def least_squares(trial, curve, start):
+        x, y = trial["dose"].values, trial["response"].values
+        control, half = y[x == 0].mean(), np.interp(-y[x == 0].mean() / 2, -y, x)
+        begun = time.process_time()
+        try:
+            curve_fit(curve, x, y, p0=[control, start[0], half, start[1]], maxfev=5000)
+        except RuntimeError:
+            pass
+        return time.process_time() - begun
+
+    def ours(trial, asked):
+        start = time.process_time()
+        hf.fit(trial, curve=asked, random_seed=1)
+        return time.process_time() - start
+
+    with threadpool_limits(1), np.errstate(all="ignore"):
+        times = {"curve_fit": [least_squares(trial, same, (0.1, 1.0)) for trial in trials],
+                 "curve_fit, drc's e and f": [least_squares(trial, handwritten, (0.0, 2.0)) for trial in trials]}
+        for asked in ("BrainCousens", "average"):
+            ours(trials[0], asked)
+            times[asked] = [ours(trial, asked) for trial in trials]
+    print(json.dumps({name: float(np.median(seconds)) for name, seconds in times.items()}))
+"""
 NUTS = """
     import json, time
     import hormesis_fit as hf
@@ -72,6 +115,18 @@ def main() -> None:
     table.add_row("average of six curves, cold process", f"{fits['cold']:.2f}", f"{fits['cold'] / stack:.2f}", "3")
     table.add_row("average of six curves, warm", f"{fits['warm']:.2f}", f"{fits['warm'] / stack:.2f}", "1.5 s")
     table.add_row("window of the average", f"{fits['window']:.2f}", f"{fits['window'] / stack:.2f}", "")
+    console.print(table)
+
+    yardstick = json.loads(child(CURVE_FIT))
+    table = Table("24 rows, warm, median of 100 trials", "CPU seconds", "per curve_fit", "bound")
+    for name, bound in (
+        ("curve_fit", ""),
+        ("curve_fit, drc's e and f", ""),
+        ("BrainCousens", "150"),
+        ("average", "600"),
+    ):
+        seconds = yardstick[name]
+        table.add_row(name, f"{seconds:.4f}", f"{seconds / yardstick['curve_fit']:.0f}", bound)
     console.print(table)
 
     if asked.nuts:

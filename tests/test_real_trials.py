@@ -1,0 +1,78 @@
+"""Published trials whose answer is known: no hormesis, a strong one, blocks. They are read from ../shared/data."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import hormesis_fit as hf
+from hormesis_fit.curves import CURVES
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+FREE = [
+    CURVES[name](lower_asymptote="free") if CURVES[name].trend == "falling" else name
+    for name in hf.AVERAGE  # an average whose declines may end above zero
+]
+# Germination after heat, medrc issue 8: four blocks of one plate for each time; pooled least squares by R.
+GERMINATION = [
+    *(0.78, 0.80, 0.82, 0.75, 0.90, 0.95, 0.89, 0.91, 0.68, 0.71),
+    *(0.65, 0.69, 0.08, 0.05, 0.06, 0.02, 0.0, 0.0, 0.01, 0.0),
+]
+POOLED = {"peak_dose": 14.2608, "zero_equivalent_dose": 21.6064}
+
+
+def table(name):
+    path = DATA / f"{name}.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    return pd.read_csv(path)
+
+
+def median(window, name):
+    return float(np.nanmedian(window[name]))
+
+
+@pytest.mark.parametrize("herbicide", ["atrazine", "diuron", "hexazinone", "irgarol", "simazine", "tebuthiuron"])
+def test_herbicides_on_coral_have_no_window(herbicide):
+    rows = table("reef_herbicides_fvfm").query("herbicide == @herbicide")
+    window = hf.window(hf.fit(hf.read_trial(rows), random_seed=1))
+    assert window.attrs["status"] in ("UNLIKELY", "UNDETERMINED")
+    assert "NO_CONTROL" in window.attrs["flags"]
+
+
+@pytest.mark.parametrize("herbicide", ["Bentazone", "Glyphosate"])
+def test_mustard_under_herbicides_shows_no_hormesis(herbicide):
+    trial = hf.read_trial(table("salba_two_herbicides").query("curve == @herbicide"))
+    assert hf.window(hf.fit(trial, random_seed=1)).attrs["status"] in ("UNLIKELY", "UNDETERMINED")
+    fit = hf.fit(trial, curve=FREE, random_seed=1)
+    assert hf.window(fit).attrs["status"] == "UNLIKELY"
+    assert float(fit["evidence"]["prob_hormesis"]) < 0.5
+
+
+def test_ryegrass_shows_no_hormesis_once_the_rows_before_the_start_are_left_out():
+    rows = table("ryegrass2").query("day == 15")
+    fit = hf.fit(hf.read_trial(rows), curve=FREE, random_seed=1)
+    assert hf.window(fit).attrs["status"] != "WINDOW"
+    assert float(fit["evidence"]["prob_hormesis"]) < 0.75
+
+
+def test_valproate_is_hormetic_in_the_experiment_that_is_known_to_be():
+    rows = table("mdra_valproate_multilab").query("experiment == 19")
+    fit = hf.fit(hf.read_trial(rows), random_seed=1)
+    window = hf.window(fit)
+    assert window.attrs["status"] == "WINDOW"
+    assert float(fit["evidence"]["prob_hormesis"]) > 0.99
+    assert median(window, "peak_stimulation") == pytest.approx(0.426, abs=0.1)
+
+
+@pytest.mark.slow
+def test_blocks_sharpen_what_pooling_finds():
+    columns = {"dose": np.repeat([0.0, 12, 24, 48, 96], 4), "response": GERMINATION, "block": [*"ABCD"] * 5}
+    trial = hf.read_trial(columns, batch="block", scale="ratio")
+    pooled = hf.window(hf.fit(trial, curve="BrainCousens", random_seed=1))
+    blocked = hf.window(hf.fit(trial, curve="BrainCousens", vary={"control": "batch"}, random_seed=1))
+    for name, published in POOLED.items():
+        assert median(blocked, name) == pytest.approx(published, rel=0.05)
+        wide, narrow = (np.ptp(np.nanquantile(one[name], [0.025, 0.975])) for one in (pooled, blocked))
+        assert narrow < wide
