@@ -45,6 +45,16 @@ FAMILY_NAMES = (
     "gaussian, student_t, gaussian_power, lognormal, gamma, beta, binomial, beta_binomial, poisson, "
     "negative_binomial, zero_inflated_poisson, zero_inflated_negative_binomial, hurdle_lognormal, hurdle_gamma, ordinal"
 )
+GUIDE = """\b
+The shortest call names two columns and the smallest benefit that counts:
+  hormesis-fit fit trial.csv --dose dose --response weight --benefit 0.1
+Counts, shares and scores have families of their own:
+  hormesis-fit fit trial.csv --successes dead --n total --direction down --family binomial
+Where people differ, name them, what differs, and whose window it shall be:
+  hormesis-fit fit trial.csv --subject id --vary half_effect_dose=id --estimand new
+A dose may have to keep limits, on its own endpoint and on another one:
+  hormesis-fit fit trial.csv --harm "loss<=0.05" --side-effect nausea --side-effect-limit 0.2
+"""
 DEMO = ("leaflength", "lettuce")
 DEMO_SEED = 1
 
@@ -71,12 +81,12 @@ def _program(version: Annotated[bool, typer.Option("--version", callback=_versio
     pass
 
 
-@app.command()
+@app.command(epilog=GUIDE)
 def fit(
     context: typer.Context,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV or Excel file, one row per measurement.")],
-    dose: Annotated[str, typer.Option(help="Column of the doses.")] = "dose",
-    response: Annotated[str, typer.Option(help="Column of the responses.")] = "response",
+    dose: Annotated[str, typer.Option(metavar="COL", help="Column of the doses.")] = "dose",
+    response: Annotated[str, typer.Option(metavar="COL", help="Column of the responses.")] = "response",
     dose_unit: Annotated[str | None, typer.Option(help="Unit of the doses, such as mg/L.")] = None,
     response_unit: Annotated[str | None, typer.Option(help="Unit of the responses.")] = None,
     direction: Annotated[str, typer.Option(help="Benefit is a response that goes up, or down.")] = "up",
@@ -87,13 +97,17 @@ def fit(
     sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file.")] = None,
     curve: Annotated[
         list[str] | None,
-        typer.Option(help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"),
+        typer.Option(
+            metavar="NAME", help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"
+        ),
     ] = None,
-    family: Annotated[str, typer.Option(help=f"How responses scatter: {FAMILY_NAMES}.")] = "gaussian",
+    family: Annotated[str, typer.Option(metavar="NAME", help=f"How responses scatter: {FAMILY_NAMES}.")] = "gaussian",
     subject: Annotated[
-        str | None, typer.Option(help="Column of subjects: each has a control response of its own.")
+        str | None, typer.Option(metavar="COL", help="Column of subjects: each has a control response of its own.")
     ] = None,
-    batch: Annotated[str | None, typer.Option(help="Column of batches, plates, centres or blocks.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of batches, plates, centres or blocks.")
+    ] = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -108,23 +122,43 @@ def fit(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Further column to keep; those of --vary and --covariates are kept anyway; again for more."),
+        typer.Option(
+            metavar="COL",
+            help="Further column to keep; those of --vary and --covariates are kept anyway; again for more.",
+        ),
     ] = None,
-    sd: Annotated[str | None, typer.Option(help="Column of SDs: rows are means of n responses; needs --n.")] = None,
-    se: Annotated[str | None, typer.Option(help="Column of standard errors, taken as known.")] = None,
-    n: Annotated[str | None, typer.Option(help="Column of the numbers of units behind the rows.")] = None,
-    successes: Annotated[str | None, typer.Option(help="Column of successes out of n, in place of a response.")] = None,
-    lower: Annotated[str | None, typer.Option(help="Column of lower limits of responses, blank where open.")] = None,
-    upper: Annotated[str | None, typer.Option(help="Column of upper limits, such as a detection limit.")] = None,
-    weight: Annotated[str | None, typer.Option(help="Column of weights of the rows in the likelihood.")] = None,
-    guess: Annotated[str | None, typer.Option(help="Column of guesses that the drug was given, 0 to 1.")] = None,
+    sd: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of SDs: rows are means of n responses; needs --n.")
+    ] = None,
+    se: Annotated[str | None, typer.Option(metavar="COL", help="Column of standard errors, taken as known.")] = None,
+    n: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of the numbers of units behind the rows.")
+    ] = None,
+    successes: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of successes out of n, in place of a response.")
+    ] = None,
+    lower: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of lower limits of responses, blank where open.")
+    ] = None,
+    upper: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of upper limits, such as a detection limit.")
+    ] = None,
+    weight: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of weights of the rows in the likelihood.")
+    ] = None,
+    guess: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of guesses that the drug was given, 0 to 1.")
+    ] = None,
     priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
     prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
     benefit: Annotated[float | None, typer.Option(help="Smallest benefit that counts.  [default: 0.10]")] = None,
     benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
     level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
     estimand: Annotated[
-        str, typer.Option(help="Whose window: of the typical subject, the population, a new one, or coverage.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Whose window: of the typical subject, the population, a new one, or coverage."
+        ),
     ] = "typical",
     harm: Annotated[
         list[str] | None,
@@ -135,7 +169,7 @@ def fit(
     side_effect_limit: Annotated[
         float | None, typer.Option(help="Highest mean of the side effect (of a binomial one its probability).")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, importance or nuts.")] = "auto",
+    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, importance or nuts.")] = "auto",
     leave_one_dose_out: Annotated[
         bool, typer.Option("--leave-one-dose-out", help="Refit without each dose in turn, for the report.")
     ] = False,
@@ -149,18 +183,7 @@ def fit(
         bool, typer.Option("--show-subjects", help="Show labels and rows of subjects in report and figures.")
     ] = False,
 ) -> int:
-    """Fit a table, and write the window, figures, a report and the fit itself.
-
-    \b
-    The shortest call names two columns and the smallest benefit that counts:
-      hormesis-fit fit trial.csv --dose dose --response weight --benefit 0.1
-    Counts, shares and scores have families of their own:
-      hormesis-fit fit trial.csv --successes dead --n total --direction down --family binomial
-    Where people differ, name them, what differs, and whose window it shall be:
-      hormesis-fit fit trial.csv --subject id --vary half_effect_dose=id --estimand new
-    A dose may have to keep limits, on its own endpoint and on another one:
-      hormesis-fit fit trial.csv --harm "loss<=0.05" --side-effect nausea --side-effect-limit 0.2
-    """
+    """Fit a table, and write the window, figures, a report and the fit itself."""
     given = context.params
     trial, settings, asked = _checked(table, given)
     settings |= {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
@@ -296,8 +319,8 @@ def data(
 
 def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:
     started = time.perf_counter()
+    from hormesis_fit.harms import harms_record
     from hormesis_fit.inference import fit as fit_trial
-    from hormesis_fit.request import harms_record
     from hormesis_fit.windows import window
 
     imported = time.perf_counter() - started
@@ -323,7 +346,8 @@ def _leave_one_dose_out(result: xr.DataTree, trial: xr.Dataset, settings: dict[s
 
     names = ("curve", "family", "priors", "prior_hormesis", "draws")
     chosen = {name: settings[name] for name in names} | {"random_seed": int(result.attrs["seed"])}
-    result["leave_one_dose_out"] = leave_one_dose_out(trial, **chosen)
+    with bad_input():
+        result["leave_one_dose_out"] = leave_one_dose_out(trial, **chosen)
     watch.check()
 
 

@@ -68,13 +68,14 @@ class Density:
     def unconstrain(self, draws: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the unconstrained points of parameters, shape (n, dimension)."""
         shaped = zip(self.names, self.shapes, strict=True)
-        return np.column_stack(self._unconstrain(*(np.reshape(draws[name], (-1, *shape)) for name, shape in shaped)))
+        parts = self._unconstrain(*(np.reshape(draws[name], (-1, *shape)) for name, shape in shaped))
+        return np.column_stack([part.reshape(len(part), -1) for part in parts])
 
     def prior_draws(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return draws from the prior, unconstrained, shape (size, dimension)."""
         sample, generators = self._sample
         reseed_rngs(generators, int(rng.integers(2**62)))
-        return np.column_stack(sample(size))
+        return np.column_stack([part.reshape(size, -1) for part in sample(size)])
 
     @cached_property
     def _evaluate(self):
@@ -125,7 +126,7 @@ class Density:
     def _vectorized(self, outputs):
         points = pt.matrix("points")
         columns = {
-            value: points[:, place] if shape else points[:, place.start]
+            value: points[:, place].reshape((-1, *shape)) if shape else points[:, place.start]
             for value, place, shape in zip(self._values, self._places, self.shapes, strict=True)
         }
         return _interpret([points], vectorize_graph(outputs, replace=columns))

@@ -208,8 +208,8 @@ def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
         handles.append(Line2D([], [], markeredgewidth=0.5, label=f"best dose, {where.replace('$', r'\$')}", **mark))
     handles.append(draw_rug(axes, trial))
     axes.set_ylim(0, 1.02)
-    within = " within limits" if window.attrs.get("harms") else ""
-    axes.set_ylabel(f"probability of benefit{within} ({benefit_label(window, trial)})", parse_math=False)
+    within = "\nwithin the limits on harm" if window.attrs.get("harms") else ""
+    axes.set_ylabel(f"probability of benefit ({benefit_label(window, trial)}){within}", parse_math=False)
     title(axes, headline(window, trial), width)
     legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 5)
     return figure

@@ -307,13 +307,25 @@ def draw_data(ax: Axes, trial: xr.Dataset) -> Line2D:
             ax.plot(dose[chosen], response[chosen], gid="limits", **shared | {"marker": marker})
     if between.any():
         ax.vlines(dose[between], low[between], high[between], color=style["markeredgecolor"], linewidth=0.8, zorder=3)
+    error = _error_of(trial)
+    if error is not None:
+        ax.vlines(dose, response - error, response + error, color=style["markeredgecolor"], linewidth=0.6, zorder=2.9)
     return Line2D([], [], label=f"{_row_words(trial)} (n = {trial.sizes['observation']})", **style)
+
+
+def _error_of(trial: xr.Dataset) -> np.ndarray | None:
+    """Standard errors of rows that are means, where they are known."""
+    if "sd" in trial and "n" in trial:
+        return np.nan_to_num(trial["sd"].values) / np.sqrt(trial["n"].values)
+    return trial["se"].values if "se" in trial else None
 
 
 def _row_words(trial: xr.Dataset) -> str:
     if "successes" in trial:
         return "shares of groups"
-    return "means of groups" if {"sd", "se", "n"} & set(trial.data_vars) else "responses"
+    if _error_of(trial) is not None:
+        return "means and SEs"
+    return "means of groups" if "n" in trial else "responses"
 
 
 def crowds(trial: xr.Dataset) -> list[tuple[float, np.ndarray]]:

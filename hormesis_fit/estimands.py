@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from hormesis_fit.hierarchy import WITHIN, Effect, displaced, shifts_of
-from hormesis_fit.posterior import Member, members
+from hormesis_fit.hierarchy import WITHIN, Effect, design_of, displaced, shifts_of
+from hormesis_fit.posterior import Member, members, trial_of
 from hormesis_fit.quantities import solve
 from hormesis_fit.wording import listing, quote, unknown
 
@@ -29,6 +29,8 @@ class Asked:
 
     estimand: str = "typical"
     subject: str | None = None
+    # What the covariates of that subject add to each parameter's formula, as numbers of its columns.
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     @property
     def label(self) -> str:
@@ -53,7 +55,8 @@ def asked_for(fit: xr.DataTree, estimand: str, subject: object) -> Asked:
     if subject is None and estimand == "typical":
         return Asked()
     effects = [one for member in members(fit) for one in effects_in(member)]  # a constant has no dose that could vary
-    if not effects:
+    drifting = [label for member in members(fit) for label in _drifting(member)]
+    if not effects and not drifting:
         raise ValueError(
             "The fit has nobody who differs from the typical subject: fit with "
             'vary={"half_effect_dose": "subject"} first, or leave out estimand= and subject=.'
@@ -62,14 +65,29 @@ def asked_for(fit: xr.DataTree, estimand: str, subject: object) -> Asked:
         return Asked(estimand)
     if estimand != "typical":
         raise ValueError(f"One subject has no {estimand} window: leave out estimand= or subject=.")
-    people = sorted({label for one in _persons(effects) for label in one.labels})
+    people = sorted({label for one in _persons(effects) for label in one.labels} | set(drifting))
     named = [label for label in people if _is_called(label, str(subject))]
     if not named:
         raise ValueError(unknown("subject", subject, people))
     if len(named) > 1:
         same = f"There are {len(named)} subjects named {quote(subject)} ({listing(named)})"
         raise ValueError(f"{same}: name one of them in full.")
-    return Asked("typical", str(subject))
+    return Asked("typical", str(subject), _columns_of(fit, str(subject)))
+
+
+def _drifting(member: Member) -> list[str]:
+    """Subjects whose sensitivity has a path of its own."""
+    return [label for one in json.loads(member.draws.attrs.get("drifts", "[]")) for label in one["labels"]]
+
+
+def _columns_of(fit: xr.DataTree, subject: str) -> dict[str, np.ndarray]:
+    """Mean columns of every formula over the rows of one subject."""
+    trial = trial_of(fit)
+    formulas = {one[1] for member in members(fit) for one in json.loads(member.draws.attrs.get("slopes", "[]"))}
+    if not formulas or PERSON not in trial:
+        return {}
+    rows = np.array([_is_called(str(label), subject.split(WITHIN)[-1]) for label in trial[PERSON].values])
+    return {formula: design_of(trial, formula)[1][rows].mean(axis=0) for formula in formulas}
 
 
 def effects_in(member: Member) -> list[Effect]:
@@ -99,7 +117,8 @@ def people(member: Member, asked: Asked, seed: int) -> Member:
     """
     effects = effects_in(member)
     if asked.subject is not None:
-        return _moved(member, {one: _offset_of(member, one, effects, asked.subject) for one in effects})
+        moved = _moved(member, {one: _offset_of(member, one, effects, asked.subject) for one in effects})
+        return _with_covariates(moved, asked)
     if asked.estimand == "typical" or not effects:
         return member
     varied = _persons(effects)
@@ -108,6 +127,16 @@ def people(member: Member, asked: Asked, seed: int) -> Member:
         return _moved(member, {one: rng.standard_normal((member.size, 1)) for one in varied})
     crowd = _crowd(len(varied), seed)
     return _moved(member, {one: crowd[None, None, :, k] for k, one in enumerate(varied)})
+
+
+def _with_covariates(member: Member, asked: Asked) -> Member:
+    """Return a curve with what the covariates of one subject add."""
+    values = member.arrays()
+    for name, formula, space in json.loads(member.draws.attrs.get("slopes", "[]")):
+        if name in values and formula in asked.columns:
+            slope = member.draws[f"{name}_slope"].transpose("sample", ...).values
+            values[name] = displaced(values[name], (slope @ asked.columns[formula])[:, None], space)
+    return replace(member, curve=member.curve.with_values(values))
 
 
 def _persons(effects: Sequence[Effect]) -> list[Effect]:
@@ -154,7 +183,8 @@ def _moved(member: Member, offsets: Mapping[Effect, np.ndarray]) -> Member:
     known = {name: member.draws[name].values.reshape(-1, *[1] * (1 + crowded)) for name in flat}
     values = {name: value[:, :, None] if crowded else value for name, value in member.arrays().items()}
     for name, (space, shift) in shifts_of(list(offsets), offsets, known, known).items():
-        values[name] = displaced(values[name], shift, space)
+        if name in values:  # parameters of the family have no part in the mean
+            values[name] = displaced(values[name], shift, space)
     return replace(member, curve=member.curve.with_values(values))
 
 

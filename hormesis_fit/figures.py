@@ -43,7 +43,7 @@ from hormesis_fit.drawing import (
 )
 from hormesis_fit.people_figures import has_harms, plot_harm, plot_subjects
 from hormesis_fit.posterior import domain, trial_of
-from hormesis_fit.prediction import replicates, subjects_in
+from hormesis_fit.prediction import outcome_of, replicates, subjects_in
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import quantity
 
@@ -223,7 +223,9 @@ def plot_predictive(
     axes.plot(*drawn, zorder=4, markeredgewidth=0.5, gid="group_means", **mark)
     if axis.zero:
         axis.mark_break(axes)
-    axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
+    # Ordered categories are predicted as such, and not as the probability that their curve is.
+    named = trial if fit.attrs["family"] == "ordinal" else outcome_of(fit)
+    axes.set_ylabel(label(named["response"], "response"), parse_math=False)
     handles = [
         Patch(color=WIDE, linewidth=0, label="predicted responses, 95 %"),
         Patch(color=NARROW, linewidth=0, label="predicted group mean, 95 %"),
@@ -248,7 +250,9 @@ CAPTIONS = {
     "it together: the joint one is taken draw by draw, and is no product of the others.",
     "subjects": "Every subject by itself: responses, median and 95 % of its mean response, and the doses that help it.",
     "window": "Dose-response. Line and bands: median, 50 % and 95 % of the mean response, averaged over the curves; "
-    "dashed where no dose was tested. Circles: single responses, or mean and SD at a dose where subjects are not shown. Shaded: doses whose probability of the benefit "
+    "dashed where no dose was tested. Circles: single responses, or mean and SD at a dose where subjects are hidden; "
+    "arrow heads: responses that lie beyond a limit. "
+    "Shaded: doses whose probability of the benefit "
     "reaches 0.5 (light) and the level asked for (dark).",
     "exceedance": "Probability that a dose has the benefit asked for, averaged over the curves.",
     "quantities": "Posterior densities of the peak dose, the edges of the window and the zero-equivalent dose, each "

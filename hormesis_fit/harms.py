@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +25,7 @@ POINTS = 240
 class Harm:
     """A limit on what a dose may do besides its benefit; give one kind of it.
 
-    Parameters
+    Attributes
     ----------
     limit : float
         Highest value that is allowed.
@@ -206,3 +208,32 @@ def limit_doses(harm: Harm, member: Member, side: Paired | None, trial: xr.Datas
         beyond = harm_at(harm, member, side, np.exp(middle)[:, None])[:, 0] > harm.limit
         left, right = np.where(beyond, left, middle), np.where(beyond, middle, right)
     return np.where(there, np.where(first == 0, 0.0, np.exp((left + right) / 2)), np.inf)
+
+
+def cut_short(
+    one: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray], trial: xr.Dataset
+) -> dict[str, np.ndarray]:
+    """End every draw's window where the first harm exceeds its limit."""
+    low, _ = domain(trial)
+    lower, benefit = one["window_lower"], one["window_upper"]
+    table = np.column_stack([np.where(one["exists"], benefit, np.inf), *ends.values()])
+    upper = table.min(axis=1)
+    exists = one["exists"] & (upper >= lower) & (upper >= low) & (upper > 0)
+    return dict(one) | {
+        "window_lower": np.where(exists, lower, np.nan),
+        "window_upper": np.where(exists, upper, np.nan),
+        "exists": exists,
+        "binding": np.argmin(table, axis=1),
+    }
+
+
+def harms_record(harms: Sequence[Harm]) -> str:
+    """Return harms as JSON; a function cannot be written down and leaves a gap."""
+    written = [None if one.function else _changed(one) for one in harms]
+    return json.dumps(written)
+
+
+def _changed(harm: Harm) -> dict[str, Any]:
+    """The arguments of a harm that are not left at their defaults."""
+    fields = [one for one in dataclasses.fields(harm) if getattr(harm, one.name) != one.default]
+    return {one.name: getattr(harm, one.name) for one in fields}

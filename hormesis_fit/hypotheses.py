@@ -284,8 +284,9 @@ def leave_one_dose_out(
 
     Notes
     -----
-    Rows are taken as independent: a trial with subjects is refused. Priors stay those of the whole trial, so that every refit is the same model, and the log density of one curve is the
-    evidence that the group adds, :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
+    Rows are taken as independent: a trial with subjects is refused. Priors stay those of the whole trial, so that every
+    refit is the same model, and the log density of one curve is the evidence that the group adds,
+    :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
     """
     from hormesis_fit.curves import CURVE_SETS, Curve
     from hormesis_fit.model import specify
@@ -331,12 +332,16 @@ def check_left_out(trial: xr.Dataset, family: str) -> None:
     if "subject" in trial:
         raise ValueError(
             "Expected independent rows to leave out one dose after the other, but the trial has subjects, who would "
-            'have to be fitted anew each time: leave this out, or take the rows as independent with drop_vars("subject").'
+            "have to be fitted anew each time: leave this out, or read the trial without subject=."
         )
 
 
 def _predict_group(
-    rest: xr.Dataset, group: xr.Dataset, specified: Sequence[Specification], prior_hormesis: float, settings: Mapping[str, Any]
+    rest: xr.Dataset,
+    group: xr.Dataset,
+    specified: Sequence[Specification],
+    prior_hormesis: float,
+    settings: Mapping[str, Any],
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Log density of a group by curve, weights of the curves without it, and a note."""
     from hormesis_fit.evidence import prior_weights

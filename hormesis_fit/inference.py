@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
+from hormesis_fit.courses import Course, DriftLike, names_of
 from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.engines import Result, Settings, machine_for, run_curve
 from hormesis_fit.evidence import evidence_table
@@ -35,6 +36,7 @@ def fit(
     family: str = "gaussian",
     vary: Vary | None = None,
     covariates: Mapping[str, str] | None = None,
+    drift: DriftLike | Mapping[str, DriftLike] | None = None,
     priors: Mapping[str, Prior] | None = None,
     engine: str = "auto",
     prior_hormesis: float = 0.5,
@@ -61,6 +63,9 @@ def fit(
         each has a control response of its own; ``{}`` lets nothing vary.
     covariates : mapping, optional
         Parameters that follow columns of the trial, with formulas: ``{"half_effect_dose": "sex + scale(weight)"}``.
+    drift : str, class, Drift or mapping, optional
+        How sensitivity moves in time, a process in `DRIFTS`: of the potency, or ``{"potency": ..., "gain": ...,
+        "baseline": ...}``; a path for each subject by ``vary={"potency": "subject"}``.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
     engine : {"auto", "importance", "nuts", "optimum", "mode"}
@@ -96,8 +101,8 @@ def fit(
     if not 0 < prior_hormesis < 1:
         raise ValueError(f"prior_hormesis must lie between 0 and 1, got {prior_hormesis!r}.")
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
-    wanted = [curve] if single else _set_of(curve, trial, hierarchical=bool(vary))
-    specifications = _specifications(trial, wanted, family, priors, vary, covariates or {})
+    wanted = [curve] if single else _set_of(curve, trial, hierarchical=bool(vary) or drift is not None)
+    specifications = _specifications(trial, wanted, family, priors, vary, covariates or {}, drift)
     if engine in ("optimum", "mode"):
         return _optima(trial, specifications, settings, single=single)
     trees, records, seconds = _fit_all(trial, specifications, settings)
@@ -116,7 +121,7 @@ def fit(
 class Endpoint:
     """A side effect that is fitted beside the benefit.
 
-    Parameters
+    Attributes
     ----------
     trial : Dataset
         As `read_trial` returns it, with the side effect as response.
@@ -196,17 +201,21 @@ def _specifications(
     priors: Mapping[str, Prior] | None,
     vary: Vary,
     covariates: Mapping[str, str],
+    drift: DriftLike | Mapping[str, DriftLike] | None,
 ) -> dict[str, Specification]:
     if not wanted:
         raise ValueError("The list of curves is empty; name at least one.")
     found = {}
     for item in wanted:
-        specification = specify(trial, curve=item, family=family, priors=priors, vary=vary, covariates=covariates)
+        specification = specify(
+            trial, curve=item, family=family, priors=priors, vary=vary, covariates=covariates, drift=drift
+        )
         label = specification.curve.label
         if label in found:
             raise ValueError(f"The curve {label} is listed twice; name every curve once.")
         found[label] = specification
     known = {name for specification in found.values() for name in specification.priors}
+    known |= {one.target for specification in found.values() for one in specification.courses}
     for name in [*(priors or {}), *vary, *covariates]:
         if name not in known:
             raise ValueError(unknown("parameter", name, sorted(known)))
@@ -246,6 +255,7 @@ def _tree(trial: xr.Dataset, specification: Specification, result: Result) -> xr
     coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
     dims = {one.offset: (one.group,) for one in specification.effects}
     dims |= {one.name: (one.dim,) for one in specification.slopes}
+    dims |= {one.innovation: one.dims for one in specification.courses}
     sampled = {
         name: (("chain", "draw", *dims.get(name, ())), x.reshape(chains, draws, *x.shape[1:]))
         for name, x in density.constrain(flat).items()
@@ -304,6 +314,14 @@ def _describe(posterior: xr.Dataset, specification: Specification, trial: xr.Dat
     for one in specification.effects:
         text = f"Standardised difference of each {one.group} from the typical {one.parameter.replace('_', ' ')}."
         posterior[one.offset].attrs = {"units": "1", "long_name": one.offset.replace("_", " "), "definition": text}
+    for one in specification.courses:
+        if one.term.sources:
+            text = f"Standardised innovations of the drift of {one.target}."
+            posterior[one.innovation].attrs = {
+                "units": "1",
+                "long_name": f"{one.target} innovation",
+                "definition": text,
+            }
     posterior.attrs = _recorded(specification)
 
 
@@ -319,9 +337,22 @@ def _recorded(specification: Specification) -> dict[str, str]:
         "family": specification.family,
         "fixed": json.dumps(fixed),
         "effects": json.dumps([[one.parameter, one.group, one.space] for one in specification.effects]),
+        "drifts": json.dumps([_course_record(one) for one in specification.courses]),
+        "baseline_unit": specification.baseline_unit,
         "slopes": json.dumps([[one.parameter, one.formula, one.space] for one in specification.slopes]),
         "priors": json.dumps(priors),
     } | curve.structure()
+
+
+def _course_record(course: Course) -> dict[str, Any]:
+    """What rebuilds a drift: its class, options, target, visits and subjects."""
+    return {
+        "drift": type(course.term).__name__,
+        "options": course.term.structure(),
+        "target": course.target,
+        "times": list(course.times),
+        "labels": list(course.labels),
+    }
 
 
 def unit_label(unit: str, trial: xr.Dataset) -> str:
@@ -346,7 +377,7 @@ def _attrs(trial: xr.Dataset, specifications: Mapping[str, Specification], seed:
     packages = ("hormesis_fit", "pymc", "pytensor", "arviz", "xarray", "numpy", "nutpie")
     return {
         "curves": " ".join(specifications),
-        "drift": "none",
+        "drift": names_of(first.courses),
         "family": first.family,
         "direction": trial.attrs["direction"],
         "scale": trial.attrs["scale"],

@@ -13,6 +13,7 @@ import pytensor.tensor as pt
 import xarray as xr
 from pymc.distributions.transforms import Transform
 
+from hormesis_fit.courses import VISIT, Course, DriftLike, courses_of, visit_index
 from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.density import INTERPRETED
 from hormesis_fit.families import FAMILIES, Family, middle
@@ -92,6 +93,8 @@ class Specification:
     effects: tuple[Effect, ...] = ()
     correlations: tuple[Correlation, ...] = ()
     slopes: tuple[Slope, ...] = ()
+    courses: tuple[Course, ...] = ()
+    baseline_unit: float = 1.0
 
     @property
     def structure(self) -> tuple:
@@ -101,12 +104,26 @@ class Specification:
         groups = tuple((one.offset, one.space, len(one.labels)) for one in self.effects)
         terms = tuple((one.name, one.space, len(one.terms)) for one in self.slopes)
         observation = (self.family, tuple(self.observation.parameters), self.observed)
-        return (type(self.curve), tuple(self.curve.structure().items()), fixed, observation, kinds, groups, terms)
+        drifts = tuple(
+            (one.target, type(one.term), tuple(one.term.structure().items()), one.times, len(one.labels))
+            for one in self.courses
+        )
+        drifts += (self.baseline_unit,) if self.courses else ()
+        return (
+            type(self.curve),
+            tuple(self.curve.structure().items()),
+            fixed,
+            observation,
+            kinds,
+            groups,
+            terms,
+            drifts,
+        )
 
     @property
     def hierarchical(self) -> bool:
-        """Whether parameters differ between groups."""
-        return bool(self.effects)
+        """Whether parameters differ between groups or drift in time."""
+        return bool(self.effects or self.courses)
 
     def declared(self) -> dict[str, Parameter]:
         """What is known of every free parameter."""
@@ -123,12 +140,20 @@ class Specification:
             unit = known[one.parameter].unit if one.space == "identity" else "1"
             text = f"change of {one.parameter.replace('_', ' ')} with {one.formula}{_on(one.space)}"
             known |= {one.name: Parameter(r"\beta", unit, text, {})}
+        for one in self.courses:
+            known |= one.parameters()
         return {name: known[name] for name in self.priors}
 
     def coords(self) -> dict[str, tuple[str, ...]]:
         """Labels of the dims of offsets and coefficients."""
         groups = {one.group: one.labels for one in self.effects}
-        return groups | {one.dim: one.terms for one in self.slopes}
+        drifts = {VISIT: self.courses[0].times} if self.courses else {}
+        personal = [one for one in self.courses if one.labels]
+        drifts |= {"subject": personal[0].labels} if personal else {}
+        drifts |= {
+            f"{one.target}_source": tuple(range(one.term.sources)) for one in self.courses if one.term.sources > 1
+        }
+        return groups | {one.dim: one.terms for one in self.slopes} | drifts
 
 
 def _on(space: str) -> str:
@@ -202,6 +227,7 @@ def scales(trial: xr.Dataset, *, family: Family = FAMILIES["gaussian"]) -> dict[
         "response": spread,
         "log_dose": float(np.log(lowest) + np.log(highest)) / 2,
         "log_range": max(float(np.log(highest / lowest)), 2 * np.log(10)),
+        "time": float(np.ptp(trial["time"].values)) or 1.0 if "time" in trial else 1.0,
     }
 
 
@@ -213,6 +239,7 @@ def specify(
     priors: Mapping[str, Prior] | None = None,
     vary: Vary | None = None,
     covariates: Mapping[str, str] | None = None,
+    drift: DriftLike | Mapping[str, DriftLike] | None = None,
 ) -> Specification:
     """Resolve a curve, a family and priors for one trial.
 
@@ -230,6 +257,8 @@ def specify(
         Columns of groups by parameter; parameters that the curve does not have are left out.
     covariates : mapping, optional
         Formulas by parameter; parameters that the curve does not have are left out.
+    drift : str, class, Drift or mapping, optional
+        A drift of the potency, or drifts by what moves.
     """
     observation = find_family(family).settled(trial["response"].values)
     template = find_curve(curve, trial, link=observation.link)
@@ -246,19 +275,28 @@ def specify(
     slopes, _ = slopes_of(trial, covariates or {}, defaults)
     spreads = {one.spread: spread_prior(one, known[one.parameter], constants) for one in effects}
     coefficients = {one.name: slope_prior(one, known[one.parameter], constants) for one in slopes}
+    courses = courses_of(trial, drift, [name for name, groups in (vary or {}).items() if groups == "subject"])
+    for one in courses:
+        units = one.parameters()
+        defaults |= {
+            name: prior if name.endswith("time_scale") else prior.scaled(units[name].unit, constants)
+            for name, prior in one.priors().items()
+        }
     correlations = correlations_of(effects)
     defaults |= spreads | {one.name: one.prior for one in correlations} | coefficients
     given = {name: prior for name, prior in (priors or {}).items() if name in defaults}
     for name, prior in given.items():
         _check_prior(name, prior)
-    return Specification(template, family, observation, defaults | given, observed, effects, correlations, slopes)
+    parts = (effects, correlations, slopes, courses, constants["response"])
+    return Specification(template, family, observation, defaults | given, observed, *parts)
 
 
 def _check_prior(name: str, prior: object) -> None:
     if not isinstance(prior, Prior):
         raise TypeError(f'The prior of {name} must be written like Prior("HalfNormal", sigma=0.5), got {prior!r}.')
     distribution = getattr(pm, prior.distribution, None)
-    if not (isinstance(distribution, type) and issubclass(distribution, pm.Continuous)):
+    # PyMC counts a logit-normal among the transformed ones.
+    if not (isinstance(distribution, type) and issubclass(distribution, (pm.Continuous, pm.LogitNormal))):
         continuous = [
             word for word, one in vars(pm).items() if isinstance(one, type) and issubclass(one, pm.Continuous)
         ]
@@ -283,6 +321,7 @@ def build_model(
     priors: Mapping[str, Prior] | None = None,
     vary: Vary | None = None,
     covariates: Mapping[str, str] | None = None,
+    drift: DriftLike | Mapping[str, DriftLike] | None = None,
 ) -> pm.Model:
     """Build the PyMC model of one curve on one trial.
 
@@ -298,6 +337,8 @@ def build_model(
         Priors in the trial's units that replace the defaults, by parameter name.
     vary, covariates : mapping, optional
         Columns of groups, and formulas, by parameter, as in `fit`.
+    drift : str, class, Drift or mapping, optional
+        How sensitivity moves in time, as in `fit`.
 
     Returns
     -------
@@ -312,7 +353,9 @@ def build_model(
     """
     find_family(family)
     check_observations(trial, family)
-    specification = specify(trial, curve=curve, family=family, priors=priors, vary=vary, covariates=covariates)
+    specification = specify(
+        trial, curve=curve, family=family, priors=priors, vary=vary, covariates=covariates, drift=drift
+    )
     return model_of(specification, trial)
 
 
@@ -324,11 +367,31 @@ def model_of(specification: Specification, trial: xr.Dataset) -> pm.Model:
             pm.Data(name, value, dims=_dims_of(name, value, specification))
         values = {name: _free_variable(model, name, specification) for name in specification.priors}
         values = _displaced(model, values, specification)
-        mean = specification.curve.with_values(values)(model["dose"])
+        mean = _mean(model, values, specification)
         given = {name: values[name] for name in specification.observation.parameters if name in values}
         control = values.get("control", specification.curve.control)
         observe(model, specification.observation, mean, given | {"control": control}, specification.observed)
     return model
+
+
+def _mean(model: pm.Model, values: Mapping[str, pt.TensorVariable], specification: Specification) -> pt.TensorVariable:
+    """Mean response of every observation, at its time."""
+    curve = specification.curve.with_values(values)
+    if not specification.courses:
+        return curve(model["dose"])
+    shifts = {}
+    for one in specification.courses:
+        fresh = pm.Normal(one.innovation, 0, 1, dims=one.dims) if one.term.sources else 0.0
+        path = one.path(values, fresh)
+        shifts[one.target] = (
+            path[model["subject_index"], model["visit_index"]] if one.labels else (path[model["visit_index"]])
+        )
+    # A dose of 0 has no potency, and the gradient of the logarithm of a dose no number there.
+    given = pt.gt(model["dose"], 0)
+    drugged = curve.drifted(pt.switch(given, model["dose"], 1.0), **shifts, unit=specification.baseline_unit)
+    others = {target: shift for target, shift in shifts.items() if target != "potency"}
+    control = curve.drifted(pt.zeros_like(model["dose"]), **others, unit=specification.baseline_unit)
+    return pt.switch(given, drugged, control)
 
 
 def _dims_of(name: str, value: np.ndarray, specification: Specification) -> str | tuple[str, str] | None:
@@ -343,6 +406,10 @@ def model_data(specification: Specification, trial: xr.Dataset) -> dict[str, np.
         data[one.index] = np.searchsorted(one.labels, group_labels(trial, one.group))
     for one in specification.slopes:
         data[one.design] = design_of(trial, one.formula)[1]
+    for one in specification.courses:
+        data["visit_index"] = visit_index(trial, one.times)
+        if one.labels:
+            data["subject_index"] = np.searchsorted(one.labels, trial["subject"].values.astype(str))
     for name, prior in specification.priors.items():
         data |= {f"{name}_{argument}": np.asarray(value) for argument, value in prior.arguments.items()}
     return data

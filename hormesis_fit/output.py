@@ -252,8 +252,8 @@ def write_result(fit: xr.DataTree, folder: Path, *, show_subjects: bool = False)
     """
     from hormesis_fit.derived import derived_of
     from hormesis_fit.figures import draw_figures, save_figures
-    from hormesis_fit.report import write_report
     from hormesis_fit.prediction import subjects_in
+    from hormesis_fit.report import write_report
     from hormesis_fit.summary import subjects_of, summary_table, window_record
 
     folder.mkdir(exist_ok=True)

@@ -94,6 +94,8 @@ class Prior:
             odds = control if self.distribution == "LogNormal" else control / (1 - control)
             return Prior(self.distribution, mu=math.log(odds) + given["mu"], sigma=given["sigma"])
         factor = unit_factor(unit, scales)
+        if self.distribution == "LogNormal":
+            return Prior("LogNormal", mu=given["mu"] + math.log(factor), sigma=given["sigma"])
         shift = scales["control"] if unit == "response" else 0.0
         return Prior(self.distribution, **{name: _scaled(name, value, factor, shift) for name, value in given.items()})
 

@@ -16,7 +16,6 @@ from matplotlib.patches import Patch
 from hormesis_fit.dose_figures import response_limits
 from hormesis_fit.drawing import (
     BLUE,
-    GREEN,
     INK,
     ORANGE,
     VERMILION,
@@ -43,7 +42,6 @@ from hormesis_fit.prediction import carrying, outcome_of, predict, subjects_in
 from hormesis_fit.request import asked_of, harms_of, request_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import subject_windows
-from hormesis_fit.windows import level_pieces
 from hormesis_fit.windows import window as window_for
 
 DASHES = [(0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1))]
@@ -179,7 +177,7 @@ def plot_harm(
     trial, window = outcome_of(fit), window_of(fit)
     harms = check_harms(harm, endpoints_of(fit)) or harms_of(window)
     if not harms:
-        raise ValueError('There is no limit on harm to draw: give one, such as harm=hf.Harm(loss=True, limit=0.05).')
+        raise ValueError("There is no limit on harm to draw: give one, such as harm=hf.Harm(loss=True, limit=0.05).")
     request = {name: value for name, value in request_of(window).items() if name != "harm"}
     alone, joint = window_for(fit, **request), window_for(fit, harm=harms, **request)
     figure, axes = canvas(ax, width, 0.8)

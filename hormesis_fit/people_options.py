@@ -1,4 +1,4 @@
-"""Who varies, whose window and which harms, as they are given on the command line, checked before anything is fitted."""
+"""Who varies, whose window, which harms: as the command line gives them, checked before anything is fitted."""
 
 from __future__ import annotations
 

@@ -72,12 +72,13 @@ def _reading(name: str, effect: Effect, group: list[Member]) -> str:
     middle = float(_quantiles(group, name)[1])
     kind = effect.group.split(WITHIN)[-1]
     groups = "subjects" if kind == PERSON else f"groups of {printable(kind)}"
-    parameter = effect.parameter.replace("_", " ")
+    parameter = "control response" if effect.parameter == "control" else effect.parameter.replace("_", " ")
     if effect.space == "identity":
         return f"About two thirds of the {groups} have a {parameter} within {number(middle)} of the typical one."
     what = "odds of the " if effect.space == "logit" else ""
     factor = number(float(np.exp(middle)))
-    return f"About two thirds of the {groups} have {what or 'a '}{parameter} within a factor of {factor} of the typical."
+    beginning = f"About two thirds of the {groups} have"
+    return f"{beginning} {what or 'a '}{parameter} within a factor of {factor} of the typical one."
 
 
 def _slope_rows(group: list[Member]) -> list[list[str]]:

@@ -14,7 +14,7 @@ from hormesis_fit.curves import Curve
 from hormesis_fit.engines import machine_for
 from hormesis_fit.estimands import PERSON, effects_in
 from hormesis_fit.evidence import pareto_k
-from hormesis_fit.hierarchy import Effect, displaced, shifts_of
+from hormesis_fit.hierarchy import Effect, design_of, displaced, shifts_of
 from hormesis_fit.importance import fit_mixture, systematic
 from hormesis_fit.inference import fit as fit_trial
 from hormesis_fit.likelihood import check_observations
@@ -30,7 +30,7 @@ ROUNDS = 4
 GOOD_K, WORST_K = 0.3, 0.7
 
 
-def add_subject(fit: xr.DataTree, rows: Any, *, subject: str, refit: bool = True) -> xr.DataTree:
+def add_subject(fit: xr.DataTree, *, rows: Any, subject: str, refit: bool = True) -> xr.DataTree:
     """Return a fit that knows one more subject, without sampling everyone again.
 
     Every posterior draw gets new people, who are weighted by how well they explain the new rows; where the weights are
@@ -75,7 +75,12 @@ def add_subject(fit: xr.DataTree, rows: Any, *, subject: str, refit: bool = True
     check_observations(new, str(fit.attrs["family"]))
     rng = np.random.default_rng([int(fit.attrs["seed"]), 7])
     whole = _joined(trial, new)
-    found = {member.label: _reweighted(member, new, str(subject), fit, rng) for member in group}
+    columns = {
+        formula: design_of(whole, formula)[1][-new.sizes["observation"] :].mean(axis=0)
+        for member in group
+        for _, formula, _ in json.loads(member.draws.attrs.get("slopes", "[]"))
+    }
+    found = {member.label: _reweighted(member, new, str(subject), fit, rng, columns) for member in group}
     heaviest = max(member.weight for member in group)
     worst = max(found[member.label][2] for member in group if member.weight > 1e-3 * heaviest)
     if worst >= WORST_K:
@@ -92,12 +97,21 @@ def _joined(trial: xr.Dataset, new: xr.Dataset) -> xr.Dataset:
 
 
 def _reweighted(
-    member: Member, new: xr.Dataset, subject: str, fit: xr.DataTree, rng: np.random.Generator
+    member: Member,
+    new: xr.Dataset,
+    subject: str,
+    fit: xr.DataTree,
+    rng: np.random.Generator,
+    columns: Mapping[str, np.ndarray],
 ) -> tuple[xr.Dataset, float, float]:
     """Draws of one curve with the new subject, log mean weight and k-hat of its weights."""
     effects = effects_in(member)
     rows = np.repeat(np.arange(member.size), TRIES)
     scalars = {str(name): value.values[rows] for name, value in member.draws.data_vars.items() if value.ndim == 1}
+    for name, formula, space in json.loads(member.draws.attrs.get("slopes", "[]")):
+        if name in scalars:
+            slope = member.draws[f"{name}_slope"].transpose("sample", ...).values[rows]
+            scalars[name] = displaced(scalars[name], slope @ columns[formula], space)
     own = [one for one in effects if one.group == PERSON]
     offsets = {one: np.zeros(rows.size) for one in effects}
     guess, log_weights, k = None, np.empty(0), np.inf

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import xarray as xr
 
-
 WHOSE = {
     "typical": " in a typical subject",
     "population": " on average over the population",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ class Member:
     draws: xr.Dataset  # dims (sample,)
     shape: tuple[int, int]  # chains, draws
     weight: float
+    shifts: Mapping[str, np.ndarray] = field(default_factory=dict)  # drifts at one time, each of shape (sample, 1)
 
     @property
     def size(self) -> int:
@@ -40,6 +41,8 @@ class Member:
     @cached_property
     def control(self) -> np.ndarray:
         """Mean response without the drug, shape (sample,) [response]."""
+        if self.shifts:
+            return self.mean(np.zeros((1, 1)))[:, 0]
         return self._each(self.curve.control)
 
     @property
@@ -72,7 +75,8 @@ class Member:
         with np.errstate(over="ignore"):
             if self.crowded:
                 return self._average(dose, which)
-            return (self.curve if which is None else self._curve_of(which))(dose)
+            curve = self.curve if which is None else self._curve_of(which)
+            return curve.drifted(dose, **self._drifts(which)) if self.shifts else curve(dose)
 
     def _average(self, dose: np.ndarray, which: np.ndarray | None) -> np.ndarray:
         """Mean response of a population, a few people at a time: all at once they would fill the memory."""
@@ -82,7 +86,9 @@ class Member:
         for start in range(0, people, BLOCK):
             block = slice(start, start + BLOCK)
             own = {name: value[..., block] if value.shape[-1] > 1 else value for name, value in values.items()}
-            total = total + self.curve.with_values(own)(np.asarray(dose)[..., None]).sum(axis=-1)
+            curve, doses = self.curve.with_values(own), np.asarray(dose)[..., None]
+            drifts = {name: np.expand_dims(value, -1) for name, value in self._drifts(which).items()}
+            total = total + (curve.drifted(doses, **drifts) if self.shifts else curve(doses)).sum(axis=-1)
         return total / people
 
     def gain(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
@@ -97,7 +103,13 @@ class Member:
 
     def take(self, which: np.ndarray) -> Member:
         """Return the member at some of its draws."""
-        return replace(self, curve=self._curve_of(which), draws=self.draws.isel(sample=which))
+        shifts = {name: value[which] for name, value in self.shifts.items()}
+        return replace(self, curve=self._curve_of(which), draws=self.draws.isel(sample=which), shifts=shifts)
+
+    def _drifts(self, which: np.ndarray | None) -> dict[str, Any]:
+        unit = np.float64(self.draws.attrs.get("baseline_unit", 1.0))
+        chosen = {name: value if which is None else value[which] for name, value in self.shifts.items()}
+        return chosen | {"unit": unit}
 
     def _curve_of(self, which: np.ndarray) -> Curve:
         return self.curve.with_values({name: value[which] for name, value in self.arrays().items()})

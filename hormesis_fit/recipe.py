@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.columns import ROLES
 from hormesis_fit.curves import CURVE_SETS
-from hormesis_fit.harms import endpoints_of
+from hormesis_fit.harms import endpoints_of, harms_record
 from hormesis_fit.phrases import printable
 from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.request import asked_of, harms_of, harms_record
-from hormesis_fit.trial import ROLES
+from hormesis_fit.request import asked_of, harms_of
 
 USUAL = {"family": "gaussian", "prior_hormesis": 0.5, "draws": 1000, "chains": 4}
 DERIVED = ("dose_fraction", "true_mean")  # columns that no table holds

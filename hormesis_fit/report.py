@@ -17,9 +17,9 @@ from hormesis_fit.derived import derived_of
 from hormesis_fit.drawing import FEWEST, chance, formula_uri, headline, number
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.figures import CAPTIONS, FIGURES, figure_uri, svg_uri
-from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
 from hormesis_fit.people_figures import has_harms
 from hormesis_fit.people_tables import ESTIMANDS, harm_part, people_part, subject_table
+from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
 from hormesis_fit.posterior import find_class, members
 from hormesis_fit.prediction import outcome_of, subjects_in
 from hormesis_fit.prior_figures import GATE
@@ -107,9 +107,7 @@ def write_report(
     return path
 
 
-def render_report(
-    fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = None, show_subjects: bool = False
-) -> str:
+def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = None, show_subjects: bool = False) -> str:
     """Return the report of a fit as one HTML page.
 
     Parameters

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
 
 from hormesis_fit.estimands import Asked
 from hormesis_fit.harms import Harm
-
-
-def harms_record(harms: Sequence[Harm]) -> str:
-    """Return harms as JSON; a function cannot be written down and leaves a gap."""
-    written = [None if one.function else _changed(one) for one in harms]
-    return json.dumps(written)
-
-
-def _changed(harm: Harm) -> dict[str, Any]:
-    """The arguments of a harm that are not left at their defaults."""
-    fields = [one for one in dataclasses.fields(harm) if getattr(harm, one.name) != one.default]
-    return {one.name: getattr(harm, one.name) for one in fields}
 
 
 def harms_of(window: xr.Dataset) -> tuple[Harm, ...] | None:

@@ -100,7 +100,10 @@ def prediction_part(fit: xr.DataTree) -> dict[str, Any]:
     trees = fit["models"].children.values() if "models" in fit else []
     if len(trees) < 2 or not all("log_likelihood" in tree for tree in trees):
         return {"prediction_table": None, "prediction_reading": ""}
-    known = left_out_densities(fit)
+    try:
+        known = left_out_densities(fit)
+    except ValueError:  # a sick fit may repeat a few draws so often that nothing can be left out of it
+        return {"prediction_table": None, "prediction_reading": ""}
     stacking, pseudo = (predictive_weights(fit, method=one, left_out=known) for one in ("stacking", "pseudo-bma"))
     rows = []
     for label in stacking["model"].values:

@@ -119,7 +119,10 @@ def scaled_draws(fit: xr.DataTree, member: Member, component: str, power: float)
     else:
         log_density, constant = tree["log_likelihood"]["response"].sum("observation").values.ravel(), 0.0
     ratio = (power - 1) * log_density
-    log_weight, k = array_stats.psislw(-ratio)
+    try:
+        log_weight, k = array_stats.psislw(-ratio)
+    except ValueError:  # a sick fit may repeat a few draws so often that there is no tail to smooth
+        log_weight, k = ratio - logsumexp(ratio), np.inf
     return log_weight, float(logsumexp(ratio) - np.log(ratio.size)) - constant, float(k)
 
 

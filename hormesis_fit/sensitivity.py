@@ -22,7 +22,6 @@ LOWEST_ESS = 100  # below it a re-weighted probability is not given
 FAR = 5.0  # times the control (or SDs of the responses): prior curves this high ought to be rare
 
 
-
 class LogitNormal:
     """A share whose log odds are normal, with the methods of SciPy's distributions that are needed here."""
 

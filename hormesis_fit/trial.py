@@ -1,7 +1,6 @@
 """Trials: a table of doses and responses, checked once, as an xarray Dataset over `observation`."""
 
 import json
-import re
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -9,34 +8,22 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.tables import Table, is_blank, is_numeric, parse_numbers, read_table
+from hormesis_fit.columns import (
+    LABELS,
+    LARGEST,
+    ROLES,
+    attrs_of,
+    check_cells,
+    further_columns,
+    label_of,
+    shares,
+    with_columns,
+    within_limits,
+)
+from hormesis_fit.tables import Table, is_numeric, parse_numbers, read_table
 from hormesis_fit.wording import hint, listing, quote
 
-# The unit is a keyword of read_trial, or the unit itself.
-ROLES = {
-    "dose": ("dose_unit", "Dose that was given to the unit on which the response was measured."),
-    "response": ("response_unit", "Response that was measured at the dose."),
-    "time": ("time_unit", "Time of the measurement."),
-    "sd": ("response_unit", "Standard deviation of the responses that the row summarises."),
-    "se": ("response_unit", "Standard error of the response."),
-    "n": ("1", "Number of units that the row summarises."),
-    "successes": ("1", "Number of units of the row that had the event."),
-    "lower": ("response_unit", "Lower limit of a response that is known only within limits."),
-    "upper": ("response_unit", "Upper limit of a response that is known only within limits."),
-    "weight": ("1", "Relative weight of the row in the likelihood."),
-    "guess": ("1", "Guess of the subject that the drug was given, 0 or 1 or a probability."),
-    "subject": ("", "Label of the subject on which the response was measured."),
-    "batch": ("", "Label of the batch, plate, centre or block of the measurement."),
-}
-LABELS = ("subject", "batch")
-NEVER_NEGATIVE = ("dose", "sd", "successes", "weight")
-ABOVE_ZERO = ("n", "se")
-BLANK_FIXES = {
-    "dose": "give every row its dose, 0 for controls",
-    "response": 'fill it in, or drop such rows with missing="drop" (--missing drop)',
-}
 CHOICES = {"direction": ("up", "down"), "scale": ("ratio", "interval"), "missing": ("error", "drop")}
-LARGEST = 1e100
 DECADES = 15
 FEWEST_ROWS = 4
 FEWEST_DOSES = 3
@@ -138,14 +125,14 @@ def read_trial(
         del numbers["response"]
     table = read_table(source, sheet=sheet)
     names = _named_columns(table, numbers | {"subject": subject, "batch": batch})
-    further = _further_columns(table, columns)
+    further = further_columns(table, columns)
     values, rows, dropped, notes = _kept_rows(table, names, drop=missing == "drop")
     if successes is not None:
-        values["response"], names["response"] = _shares(table, values, names), successes
+        values["response"], names["response"] = shares(table, values, names), successes
     _check_design(table.label, values["dose"], values["response"], "response" if successes is None else "successes")
     scale, assumed = _settled_scale(values["dose"], values["response"], scale, control)
     notes += assumed + _assumptions(values, names, control, dose_unit)
-    trial = _with_columns(_dataset(values, rows, names, units), table, further)
+    trial = with_columns(_dataset(values, rows, names, units), table, further)
     trial.attrs = {"name": table.name, "direction": direction, "scale": scale, "notes": notes}
     return _with_known(trial, dropped=dropped, control=control, standard_dose=standard_dose)
 
@@ -171,10 +158,10 @@ def read_rows(source: Any, *, like: xr.Dataset, subject: str) -> xr.Dataset:
     roles = {role: column for role, column in names.items() if role in ROLES}
     values, rows, _, _ = _kept_rows(table, roles, drop=False)
     if "successes" in values:
-        values["response"], roles["response"] = _shares(table, values, roles), roles["successes"]
+        values["response"], roles["response"] = shares(table, values, roles), roles["successes"]
     values["subject"], roles["subject"] = np.full(rows.size, subject), "subject"
     trial = _dataset(values, rows, roles, {})
-    trial = _with_columns(trial, table, {word: column for word, column in names.items() if word not in ROLES})
+    trial = with_columns(trial, table, {word: column for word, column in names.items() if word not in ROLES})
     return trial.assign_attrs(like.attrs)
 
 
@@ -260,122 +247,23 @@ def _kept_rows(
     """Return checked values by role, their rows in the source, the number of dropped rows by dose, and notes."""
     values, notes = parse_numbers(table, {role: name for role, name in names.items() if role not in LABELS})
     values |= {
-        role: np.array([_label(cell) for cell in table.columns[names[role]]]) for role in LABELS if role in names
+        role: np.array([label_of(cell) for cell in table.columns[names[role]]]) for role in LABELS if role in names
     }
     rows = np.asarray(table.rows)
     main = "response" if "response" in values else "successes"
     if main == "response" and {"lower", "upper"} & set(values):
-        values["response"] = _within_limits(values)
+        values["response"] = within_limits(values)
     keep = ~np.isnan(values[main]) if drop else np.ones(rows.size, dtype=bool)
     if "sd" in values and "n" in values:  # one unit has no SD
         values["sd"] = np.where((values["n"] == 1) & np.isnan(values["sd"]), 0.0, values["sd"])
     for role, name in names.items():
-        _check_cells(role, name, values[role], table, keep | (role == "dose"))
+        check_cells(role, name, values[role], table, keep | (role == "dose"))
     at, counts = np.unique(values["dose"][~keep], return_counts=True)
     dropped = {f"{dose:.12g}": int(count) for dose, count in zip(at, counts, strict=True)}
     if dropped:
         shown = ", ".join(f"{count} at dose {dose}" for dose, count in dropped.items())
         notes.append(f"Rows without a response were dropped ({shown}).")
     return {role: column[keep] for role, column in values.items()}, rows[keep], dropped, [*table.notes, *notes]
-
-
-def _within_limits(values: dict[str, np.ndarray]) -> np.ndarray:
-    """Responses, where blank the middle of their limits, or the limit that is there."""
-    response = values["response"]
-    limits = [values[role] for role in ("lower", "upper") if role in values]
-    finite = np.isfinite(limits)
-    there = finite.any(axis=0)
-    middle = np.where(finite, limits, 0.0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
-    return np.where(np.isnan(response) & there, middle, response)
-
-
-def _shares(table: Table, values: dict[str, np.ndarray], names: dict[str, str]) -> np.ndarray:
-    """Successes per group, checked."""
-    successes, n = values["successes"], values["n"]
-    checks = [
-        ((n != np.round(n)) | (n < 1), "n", "a whole number of at least 1"),
-        (successes != np.round(successes), "successes", "a whole number"),
-        (successes > n, "successes", "no more than the size of the group"),
-    ]
-    for bad, role, wanted in checks:
-        if bad.any():
-            i = int(np.argmax(bad))
-            place = f"row {table.rows[i]} of column {quote(names[role])}"
-            raise ValueError(f"Expected {wanted} in {place}, got {values[role][i]:g}: correct it.")
-    return successes / n
-
-
-def _further_columns(table: Table, columns: Sequence[str]) -> dict[str, str]:
-    """Names of further columns, by the word that formulas and results use for them."""
-    if isinstance(columns, str):
-        raise TypeError(f"Expected a list of column names for columns=, got {quote(columns)}: put it in brackets.")
-    found = {}
-    for name in columns:
-        if name not in table.columns:
-            known = list(table.columns)
-            raise ValueError(
-                f"There is no column {quote(name)} (for columns=) in {table.label}{hint(name, known)}: "
-                f"name some of its columns, {listing(known)}."
-            )
-        word = re.sub(r"\W", "_", str(name).strip())
-        if word in ROLES or word in ("observation", "row", "dose_fraction"):
-            raise ValueError(
-                f"The column {quote(name)} cannot be kept under its name, which has a meaning of its own in a trial: "
-                f"name it with {word}=, or rename it."
-            )
-        found[word] = name
-    return found
-
-
-def _with_columns(trial: xr.Dataset, table: Table, further: dict[str, str]) -> xr.Dataset:
-    """Add columns of groups and covariates; numbers stay numbers, anything else is a label."""
-    place = {row: i for i, row in enumerate(table.rows)}
-    for word, name in further.items():
-        cells = [table.columns[name][place[row]] for row in trial["row"].values.tolist()]
-        blank = [i for i, cell in enumerate(cells) if is_blank(cell) or not str(cell).strip()]
-        if blank:
-            row = trial["row"].values[blank[0]]
-            raise ValueError(
-                f"Expected a value in row {row} of column {quote(name)}, got an empty cell: fill it in, or leave the "
-                "column out of columns=."
-            )
-        if is_numeric(cells):
-            values = np.array([float(str(cell).replace(",", ".")) for cell in cells])
-        else:
-            values = np.array([_label(cell) for cell in cells])
-        trial[word] = ("observation", values, _attrs("", name, "Group or covariate of the row."))
-    return trial
-
-
-def _label(cell: object) -> str:
-    if isinstance(cell, str):
-        return cell.strip()
-    # A column of whole numbers with a gap arrives from pandas as floats.
-    return "" if is_blank(cell) else str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)
-
-
-def _check_cells(role: str, name: str, values: np.ndarray, table: Table, keep: np.ndarray) -> None:
-    """Refuse the first cell of a column that cannot be what its role says."""
-    if role in LABELS:
-        checks = [(values == "", f"a label of the {role}")]
-    else:
-        # A limit that is blank or infinite means that the response is open on that side.
-        closed = role not in ("lower", "upper", "guess")
-        checks = [
-            (np.isnan(values) & closed, "a number"),
-            (np.isinf(values) & closed, "a finite number"),
-            (np.isfinite(values) & (np.abs(values) > LARGEST), f"a number of at most {LARGEST:g} in size"),
-            ((values < 0) & (role in NEVER_NEGATIVE), "a number of zero or more"),
-            ((values <= 0) & (role in ABOVE_ZERO), "a number above zero"),
-        ]
-    for bad, wanted in checks:
-        if (bad & keep).any():
-            i = int(np.argmax(bad & keep))
-            cell = table.columns[name][i]
-            got, fix = quote(cell), "correct it"
-            if is_blank(cell) or not str(cell).strip():
-                got, fix = "an empty cell", BLANK_FIXES.get(role, "fill it in")
-            raise ValueError(f"Expected {wanted} in row {table.rows[i]} of column {quote(name)}, got {got}: {fix}.")
 
 
 def _check_design(label: str, dose: np.ndarray, response: np.ndarray, role: str) -> None:
@@ -451,18 +339,14 @@ def _assumptions(values: dict, names: dict[str, str], control: float | None, dos
     return notes
 
 
-def _attrs(unit: str | None, name: str, definition: str) -> dict[str, str]:
-    return {"units": unit or "", "long_name": name, "definition": definition}
-
-
 def _dataset(values: dict, rows: np.ndarray, names: dict[str, str], units: dict[str, str | None]) -> xr.Dataset:
     variables = {
-        role: ("observation", values[role], _attrs(units.get(unit, unit), names[role], definition))
+        role: ("observation", values[role], attrs_of(units.get(unit, unit), names[role], definition))
         for role, (unit, definition) in ROLES.items()
         if role in names
     }
-    number = _attrs("1", "observation", "Number of the measured row, from 0.")
-    row = _attrs("1", "row", "Row in the source: in a file the header is row 1.")
+    number = attrs_of("1", "observation", "Number of the measured row, from 0.")
+    row = attrs_of("1", "row", "Row in the source: in a file the header is row 1.")
     coords = {"observation": ("observation", np.arange(rows.size), number), "row": ("observation", rows, row)}
     return xr.Dataset(variables, coords)
 
@@ -479,5 +363,5 @@ def _with_known(
         trial.attrs["standard_dose"] = float(standard_dose)
         fraction = trial["dose"].values / float(standard_dose)
         definition = "Dose as a fraction of the standard clinical dose."
-        trial["dose_fraction"] = ("observation", fraction, _attrs("1", "dose fraction", definition))
+        trial["dose_fraction"] = ("observation", fraction, attrs_of("1", "dose fraction", definition))
     return trial

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.courses import start_of
 from hormesis_fit.estimands import Asked, asked_for, people, served
-from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
+from hormesis_fit.harms import Harm, check_harms, cut_short, endpoints_of, harms_record, limit_doses, side_effects
 from hormesis_fit.posterior import (
     Member,
     check_fit,
@@ -24,6 +25,7 @@ from hormesis_fit.posterior import (
     trial_of,
 )
 from hormesis_fit.quantities import solve
+from hormesis_fit.timecourse import at_time, check_times, paths
 from hormesis_fit.utility import CAP, Utility
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
@@ -42,6 +44,7 @@ def window(
     harm: Harm | Sequence[Harm] = (),
     estimand: str = "typical",
     subject: str | None = None,
+    time: float | None = None,
     doses: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """Return the posterior of the micro-dose window.
@@ -64,6 +67,8 @@ def window(
         the doses that serve 80 % of the population.
     subject : str, optional
         Label of a subject of the trial, whose own window is wanted.
+    time : float, optional
+        When, where sensitivity drifts [time]; by default at the last visit.
     doses : sequence of float, optional
         Doses at which to give ``probability`` [dose]; by default a grid from a third of the lowest positive dose to
         three times the highest.
@@ -97,7 +102,8 @@ def window(
     trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms)
+    moments = check_times(fit, None if time is None else [time], members(fit)[0])
+    group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms, moments)
     weights = np.array([member.weight for member in group])
     exceedance = Exceedance.of(solved, weights, (low, high))
     which, picks = mixture(group, seed)
@@ -132,7 +138,9 @@ def window(
         "level": float(level),
         "estimand": asked.label,
         "subject": asked.subject or "",
+        "time": float("nan") if moments is None else float(moments[0]),
         "harms": "; ".join(one.describe() for one in harms),
+        "harm": harms_record(harms),
         "seed": seed,
         "domain": [low, high],
         "status": _status(result, level),
@@ -147,6 +155,7 @@ def _solve_all(
     asked: Asked,
     limit: Callable[[Member], np.ndarray],
     harms: Sequence[Harm],
+    moments: np.ndarray | None,
 ) -> tuple[list[Member], list[dict[str, np.ndarray]]]:
     """Return the curves of a fit for the people asked for, and what every draw says of them."""
     seed = int(fit.attrs["seed"])
@@ -157,6 +166,8 @@ def _solve_all(
         if typical.weight < NEGLIGIBLE * heaviest:
             continue
         member = people(typical, asked, seed)
+        if moments is not None:
+            member = at_time(member, paths(typical, asked, moments, start_of(trial), seed), 0)
         one = solve(member, limit(member), trial)
         if asked.estimand == "coverage":
             one = served(typical, one, limit, trial, seed)
@@ -165,23 +176,8 @@ def _solve_all(
             for harm in harms
         }
         group.append(member)
-        solved.append(_cut(one, ends, trial) if ends else one)
+        solved.append(cut_short(one, ends, trial) if ends else one)
     return group, solved
-
-
-def _cut(one: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray], trial: xr.Dataset) -> dict[str, np.ndarray]:
-    """End every draw's window where the first harm exceeds its limit."""
-    low, _ = domain(trial)
-    lower, benefit = one["window_lower"], one["window_upper"]
-    table = np.column_stack([np.where(one["exists"], benefit, np.inf), *ends.values()])
-    upper = table.min(axis=1)
-    exists = one["exists"] & (upper >= lower) & (upper >= low) & (upper > 0)
-    return dict(one) | {
-        "window_lower": np.where(exists, lower, np.nan),
-        "window_upper": np.where(exists, upper, np.nan),
-        "exists": exists,
-        "binding": np.argmin(table, axis=1),
-    }
 
 
 def _binding(

@@ -152,7 +152,7 @@ PEOPLE = {
     "column that has a role": ("--column", "weight", "which has a meaning of its own"),
     "formula without a parameter": ("--covariates", "sex + age", "Expected a parameter and a formula"),
     "formula without terms": ("--covariates", "control ~", "Expected a parameter and a formula"),
-    "formula with an unknown column": ("--covariates", "control ~ sxe", '(for --covariates) in trial.csv (did you mean "sex"?)'),
+    "formula with an unknown column": ("--covariates", "control ~ sxe", '(did you mean "sex"?)'),
     "formula that is none": ("--covariates", "control ~ sex +* age", "cannot be used"),
     "formula of nothing": ("--covariates", "control ~ 1", "names no column"),
     "two formulas": ("--covariates", "control ~ sex", "--covariates", "control ~ age", "two formulas"),
@@ -172,7 +172,7 @@ PEOPLE = {
     "SD of a family that cannot": ("--sd", "age", "--n", "total", "--family", "gamma", "cannot use summary rows"),
     "errors of a family that cannot": ("--se", "age", "--family", "student_t", "cannot use summary rows"),
     "errors and a benefit in SDs": ("--se", "age", "--benefit", "1", "--benefit-scale", "sd", "leave no SD"),
-    "limits of a family that cannot": ("--upper", "high", "--family", "gaussian", "--sd", "age", "--n", "total", "leave out"),
+    "limits of a family that cannot": ("--upper", "high", "--sd", "age", "--n", "total", "leave out"),
     "limits of counts": ("--upper", "high", "--response", "total", "--family", "poisson", "responses that vary"),
     "limits the wrong way round": ("--lower", "high", "--upper", "low", "lower limits below the upper ones, but row 2"),
     "empty column": ("--weight", "floor", "row 2"),
@@ -188,7 +188,7 @@ PEOPLE = {
     "side effect without a limit": ("--side-effect", "nausea", "give it with --side-effect-limit"),
     "limit without a side effect": ("--side-effect-limit", "0.2", "name its column with --side-effect"),
     "side effect that is the response": ("--side-effect", "weight", "--side-effect-limit", "1", "name another one"),
-    "side effect of another family": ("--side-effect", "age", "--side-effect-limit", "0.2", "needs shares of successes"),
+    "side effect of another family": ("--side-effect", "age", "--side-effect-limit", "0.2", "needs shares"),
     "limit that is no number": ("--side-effect", "nausea", "--side-effect-limit", "low", "Expected a number for"),
     "doses left out of subjects": (*BY_PLANT, "--leave-one-dose-out", "independent rows"),
     "doses left out of categories": ("--response", "dead", "--family", "ordinal", "--leave-one-dose-out", "left out"),
@@ -521,6 +521,44 @@ def test_demo_in_earnest(folder):
     for name, status in (("leaflength", "WINDOW"), ("lettuce", "UNDETERMINED")):
         assert sorted(path.name for path in (folder / "hormesis-demo" / name).iterdir()) == WRITTEN
         assert read_record(folder / "hormesis-demo" / name)[0]["status"] == status
+
+
+def test_options_on_people_reach_the_fit_in_the_words_of_python(quick, monkeypatch, fitted):
+    seen = {}
+
+    def take(trial, settings, asked, watch):
+        seen.update(settings | asked, trial=trial)
+        return fitted.copy()
+
+    monkeypatch.setattr(commands, "_fit", take)
+    write(quick, {"plants.csv": PLANTS})
+    people = ["--subject", "plant", "--vary", "half_effect_dose=plant", "--vary", "control=sex/plant"]
+    people += ["--covariates", "half_effect_dose ~ scale(age) + sex", "--estimand", "new"]
+    limits = ["--harm", "loss<=0.05", "--harm", "occupancy(5, 2)<=0.5"]
+    limits += ["--side-effect", "nausea", "--side-effect-limit", "0.2"]
+    assert main(["fit", "plants.csv", "--response", "weight", *people, *limits]) == 0
+    assert seen["vary"] == {"half_effect_dose": "subject", "control": "sex/subject"}
+    assert seen["covariates"] == {"half_effect_dose": "scale(age) + sex"}
+    assert {"subject", "sex", "age"} <= set(seen["trial"].data_vars)
+    assert seen["estimand"] == "new"
+    assert [one.describe() for one in seen["harm"]] == [
+        *("loss below control at most 0.05", "occupancy at most 0.5", "nausea at most 0.2")
+    ]
+    assert seen["endpoints"]["nausea"].trial.attrs["direction"] == "down"
+    assert seen["endpoints"]["nausea"].family == "binomial"
+
+
+def test_nothing_varies_unless_it_is_named(quick, monkeypatch, fitted):
+    seen = {}
+    monkeypatch.setattr(commands, "_fit", lambda trial, settings, *_: seen.update(settings) or fitted.copy())
+    assert main(FIT) == 0
+    assert (seen["vary"], seen["covariates"], seen["endpoints"]) == (None, None, None)
+    assert main([*FIT, "--vary", "none", "--overwrite"]) == 0
+    assert seen["vary"] == {}
+
+
+def test_the_help_names_every_family():
+    assert commands.FAMILY_NAMES.split(", ") == list(hf.FAMILIES)
 
 
 # --- the smaller commands --------------------------------------------------------------------------------------------

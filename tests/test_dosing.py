@@ -152,7 +152,9 @@ class TestExposure:
         plan = schedule(events, [0.0, 1.0, 5.0, 9.0])
         template, rng = kind(route=route, site=site), np.random.default_rng(3)
         draws = {name: NUMBERS[name] * rng.lognormal(0, 0.1, 6) for name in template.parameters()}
-        by_float = [exposure_at(template.with_values({n: float(v[i]) for n, v in draws.items()}), plan) for i in range(6)]
+        by_float = [
+            exposure_at(template.with_values({n: float(v[i]) for n, v in draws.items()}), plan) for i in range(6)
+        ]
         columns = {name: values[:, None, None] for name, values in draws.items()}
         np.testing.assert_allclose(exposure_at(template.with_values(columns), plan), by_float, rtol=1e-12)
         named = {name: xr.DataArray(values.reshape(2, 3), dims=("chain", "draw")) for name, values in draws.items()}
@@ -263,7 +265,9 @@ GOOD = {"ID": ["a", "a", "b"], "TIME": [0.0, 4.0, 0.0], "AMT": [1.0, 2.0, 3.0]}
 class TestEvents:
     def test_the_usual_columns_in_any_case(self, tmp_path):
         path = tmp_path / "doses.csv"
-        path.write_text("id,Time,AMT,rate,II,ADDL,SS,EVID,DV\n7,0,10,.,12,2,1,1,.\n7,3,.,.,.,.,.,0,1.5\n9,0,6,3,,,,1,\n")
+        path.write_text(
+            "id,Time,AMT,rate,II,ADDL,SS,EVID,DV\n7,0,10,.,12,2,1,1,.\n7,3,.,.,.,.,.,0,1.5\n9,0,6,3,,,,1,\n"
+        )
         events = read_regimen(path, dose_unit="mg", time_unit="h")
         assert events["subject"].values.tolist() == ["7", "7", "7", "9"]
         assert events["time"].values.tolist() == [0, 12, 24, 0]
@@ -282,7 +286,9 @@ class TestEvents:
 
     def test_a_regimen_is_its_table(self):
         events = Regimen(dose=2.0, interval=6.0, n=3, start=1.0, duration=0.5).events(["a", "b"])
-        table = read_regimen({"ID": ["a", "b"], "TIME": [1, 1], "AMT": [2, 2], "RATE": [4, 4], "II": [6, 6], "ADDL": [2, 2]})
+        table = read_regimen(
+            {"ID": ["a", "b"], "TIME": [1, 1], "AMT": [2, 2], "RATE": [4, 4], "II": [6, 6], "ADDL": [2, 2]}
+        )
         for name in table.data_vars:
             assert events[name].values.tolist() == table[name].values.tolist(), name
 
@@ -350,18 +356,26 @@ class TestEvents:
             read_regimen({name: column for name, column in GOOD.items() if name != missing})
 
     def test_observations_of_unknown_subjects(self):
-        with pytest.raises(ValueError, match='"c".* has observations but no dose event'):
+        with pytest.raises(ValueError, match=r'"c".* has observations but no dose event'):
             schedule(read_regimen(GOOD), [1.0], ["c"])
         with pytest.raises(ValueError, match="name none"):
             schedule(read_regimen(GOOD), [1.0])
 
     @pytest.mark.parametrize(
         "changed",
-        [{"dose": -1.0}, {"interval": 0.0}, {"n": 0}, {"n": 1.5}, {"start": -1.0}, {"duration": 9.0}, {"dose": math.nan}],
+        [
+            {"dose": -1.0},
+            {"interval": 0.0},
+            {"n": 0},
+            {"n": 1.5},
+            {"start": -1.0},
+            {"duration": 9.0},
+            {"dose": math.nan},
+        ],
         ids=str,
     )
     def test_bad_regimens(self, changed):
-        with pytest.raises(ValueError, match="[Ee]xpected"):
+        with pytest.raises(ValueError, match=r"[Ee]xpected"):
             Regimen(**({"dose": 1.0, "interval": 2.0, "n": 3} | changed))
 
     def test_bad_types(self):

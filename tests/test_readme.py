@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from hormesis_fit.curves import AVERAGE, CURVES
+from hormesis_fit.families import FAMILIES, SUPPORTS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -18,15 +19,29 @@ def curve_table() -> str:
     return "\n".join(rows)
 
 
+def family_table() -> str:
+    rows = ["| family | responses | curve acts on | also | reads |", "|---|---|---|---|---|"]
+    links = {"identity": "the mean", "log": "its log", "logit": "its log odds"}
+    for name, family in FAMILIES.items():
+        also = [word for word, has in (("limits", family.censored), ("summaries", family.summarised)) if has]
+        responses = "0 and 1, or successes of groups" if family.counts_successes else SUPPORTS[family.support][0]
+        rows.append(f"| `{name}` | {responses} | {links[family.link]} | {', '.join(also)} | {family.definition} |")
+    return "\n".join(rows)
+
+
 def with_block(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     assert pattern.search(text), f"the README has lost its block {name}"
     return pattern.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
 
-def test_the_table_of_curves_is_current():
+def test_the_tables_are_current():
     text = README.read_text(encoding="utf-8")
-    assert with_block(text, "curves", curve_table()) == text
+    assert with_tables(text) == text
+
+
+def with_tables(text: str) -> str:
+    return with_block(with_block(text, "curves", curve_table()), "families", family_table())
 
 
 def test_the_curve_of_the_readme_works(trial):
@@ -43,4 +58,4 @@ def test_the_curve_of_the_readme_works(trial):
 
 
 if __name__ == "__main__":
-    README.write_text(with_block(README.read_text(encoding="utf-8"), "curves", curve_table()), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

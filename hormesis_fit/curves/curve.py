@@ -179,6 +179,45 @@ class Curve(Term):
             return self.control * shape
         return self.control + self.sign * self.reach * (shape - 1)
 
+    def drifted(
+        self, dose: Value, *, potency: Value = 0.0, gain: Value = 0.0, baseline: Value = 0.0, unit: float = 1.0
+    ) -> Value:
+        """Return the mean response of somebody whose sensitivity has drifted.
+
+        Parameters
+        ----------
+        dose : Value
+            Doses >= 0 [dose].
+        potency, gain, baseline : Value
+            Shifts of log-potency, log-gain on the effect of the drug and log-baseline [1]; without them the curve is
+            what it is.
+        unit : float
+            On the interval scale, where the baseline may be 0, what one unit of its drift is [response].
+
+        Returns
+        -------
+        Value
+            Mean response [response].
+        """
+        dose = dose * np.exp(potency)
+        if self.link != "identity" or (self.sign > 0 and self.reach is self.control):
+            # The effect multiplies the mean or its odds, so that a gain is a power of it.
+            shape = self.shape(dose)
+            factor = at_least(shape, 0) + FLOOR if self.link == "identity" else self._factor(shape)
+            effect = np.exp(np.exp(gain) * np.log(factor))
+            if self.link == "logit":
+                level = self.control / (1 - self.control) * np.exp(baseline)
+                level = level * effect if self.sign > 0 else level / effect
+                return level / (1 + level)
+            mean = self.control * effect if self.link == "identity" else self._linked(effect)
+            return mean * np.exp(baseline)
+        effect = np.exp(gain) * (self(dose) - self.control)
+        return (
+            (self.control + effect) * np.exp(baseline)
+            if self.scale == "ratio"
+            else (self.control + effect + unit * baseline)
+        )
+
     def _factor(self, shape: Value) -> Value:
         """Return what multiplies the mean, or its odds, where the benefit is upwards [1]."""
         if self.trend == "rising":

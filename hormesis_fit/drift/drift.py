@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.curves.curve import hill
 from hormesis_fit.drift.steps import periodic, relaxed
 from hormesis_fit.parameter import Prior, Term, Value, parameter
+
+NEXT_TO_NOTHING = 1e-150  # next to any concentration, and its square, by which gradients divide, is a normal number
 
 
 class Drift(Term):
@@ -151,5 +152,9 @@ def share(symbol: str, description: str) -> Value:
 
 
 def occupancy(exposure: Value, half: Value, slope: Value = 1.0) -> Value:
-    """Return the share of receptors that a concentration occupies [1]: exactly 0 at 0, with finite gradients."""
-    return hill(exposure, half, slope)
+    """Return the share of receptors that a concentration occupies [1]: exactly 0 at 0, with finite gradients.
+
+    Also in the concentration itself, which parameters of an exposure reach.
+    """
+    odds = exposure / (exposure + NEXT_TO_NOTHING) * np.exp(slope * (np.log(exposure + NEXT_TO_NOTHING) - np.log(half)))
+    return 1 - 1 / (1 + odds)

@@ -10,6 +10,7 @@ import xarray as xr
 from hormesis_fit.parameter import Value
 
 STEP = "step"
+BLOCK = 8  # steps in a row, before doubling
 LEVELS = 12  # doublings where the number of steps is not known beforehand: 4096 steps
 
 type Matrix = Sequence[Sequence[Value]]
@@ -72,8 +73,9 @@ def linear(transfer: Matrix, increment: Sequence[Value], dim: str = STEP) -> tup
 
     Notes
     -----
-    A prefix scan by doubling: K steps take log2 K rounds of whole-array arithmetic, so the graph grows with the
-    logarithm of K, and no number is ever divided by a product of decays, which underflows.
+    A prefix scan: the steps of every block of 8 one after the other, for all blocks at once, then the blocks by
+    doubling. The graph grows with the logarithm of the number of steps, and no number is ever divided by a product of
+    decays, which underflows.
     """
     size = len(increment)
     flat = [entry for row in transfer for entry in row] + list(increment)
@@ -81,15 +83,51 @@ def linear(transfer: Matrix, increment: Sequence[Value], dim: str = STEP) -> tup
         zero = sum(0 * entry for entry in flat)
         core = [[dim]] * len(flat)
         found = xr.apply_ufunc(
-            lambda *arrays: tuple(_doubled(list(arrays), size)),
+            lambda *arrays: tuple(_solved(list(arrays), size)),
             *[entry + zero for entry in flat],
             input_core_dims=core,
             output_core_dims=core,
         )
     else:
         zero = sum(0 * entry for entry in flat)
-        found = _doubled([entry + zero for entry in flat], size)
+        found = _solved([entry + zero for entry in flat], size)
     return [list(found[row * size : (row + 1) * size]) for row in range(size)], list(found[size * size :])
+
+
+def _solved(entries: list[Value], size: int) -> list[Value]:
+    """Return prefix products and sums: in blocks one step after the other, between the blocks by doubling."""
+    known = length(*entries)
+    if known is None or known < 2 * BLOCK:
+        return _doubled(entries, size)
+    count = -(-known // BLOCK)
+    neutral = [float(i % (size + 1) == 0) for i in range(size * size)] + [0.0] * size
+    missing = count * BLOCK - known
+    if missing:
+        ends = [0 * entry[..., :missing] + one for entry, one in zip(entries, neutral, strict=True)]
+        entries = [_concatenated([entry, end]) for entry, end in zip(entries, ends, strict=True)]
+    within = [[entry[..., ::BLOCK] for entry in entries]]
+    for i in range(1, BLOCK):
+        within.append(_joined([entry[..., i::BLOCK] for entry in entries], within[-1], size))
+    carried = _doubled(within[-1], size)
+    firsts = [0 * entry[..., :1] + one for entry, one in zip(carried, neutral, strict=True)]
+    past = [_concatenated([first, entry[..., :-1]]) for first, entry in zip(firsts, carried, strict=True)]
+    places = zip(*[_joined(one, past, size) for one in within], strict=True)
+    return [_interleaved(list(parts), count)[..., :known] for parts in places]
+
+
+def _concatenated(values: list[Value]) -> Value:
+    if any(is_symbolic(value) for value in values):
+        import pytensor.tensor as pt
+
+        return pt.concatenate(values, axis=-1)
+    return np.concatenate(values, axis=-1)
+
+
+def _interleaved(parts: list[Value], count: int) -> Value:
+    """Return the steps of all blocks in their order, from the first, second, ... steps of every block."""
+    columns = _concatenated([part[..., None] for part in parts])
+    shape = (*(columns.shape[i] for i in range(columns.ndim - 2)), count * len(parts))
+    return columns.reshape(shape)
 
 
 def _doubled(entries: list[Value], size: int) -> list[Value]:

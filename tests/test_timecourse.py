@@ -1,0 +1,232 @@
+"""Drifts in a model: without one nothing changes, a window moves by minus the potency, paths persist draw by draw."""
+
+import json
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+import xarray as xr
+
+import hormesis_fit as hf
+from hormesis_fit.courses import check_design, courses_of, design_notes, visits
+from hormesis_fit.curves import CURVES, BrainCousens
+from hormesis_fit.density import INTERPRETED, Density
+from hormesis_fit.model import build_model, model_of, specify
+from hormesis_fit.posterior import members
+from hormesis_fit.windows import level_pieces
+
+DOSES = (0.0, 1.0, 4.0, 12.0, 40.0)
+TIMES = (0.0, 7.0, 14.0, 28.0)
+CURVE = BrainCousens(control=100.0, peak_stimulation=0.4, half_effect_dose=30.0, slope_excess=1.5)
+
+
+def drifting_trial(potency=(0.0, 0.3, 0.5, -0.2), sd=2.0, seed=1, subjects=()):
+    rng, rows = np.random.default_rng(seed), []
+    for time, shift in zip(TIMES, potency, strict=True):
+        for subject in subjects or ("",):
+            for dose in DOSES:
+                mean = float(CURVE.drifted(dose, potency=shift))
+                rows += [(subject, time, dose, mean + sd * rng.normal()) for _ in range(2)]
+    subject, time, dose, response = zip(*rows, strict=True)
+    columns = {"day": time, "dose": dose, "response": response, "subject": subject}
+    named = {"subject": "subject"} if subjects else {}
+    return hf.read_trial(columns, time="day", time_unit="d", scale="ratio", **named)
+
+
+def known_fit(paths, seed=3):
+    """Return a fit with the same curve in every draw, whose linear potency drift has the slopes given."""
+    slopes = np.asarray(paths, dtype=float).reshape(1, -1)
+    trial = drifting_trial()
+    values = {name: np.full(slopes.shape, getattr(CURVE, name)) for name in CURVE.parameters()}
+    values |= {"sigma": np.full(slopes.shape, 2.0), "potency_slope": slopes}
+    posterior = xr.Dataset(
+        {name: (("chain", "draw"), value) for name, value in values.items()},
+        coords={"chain": [0], "draw": np.arange(slopes.size)},
+        attrs={"curve": "BrainCousens", "family": "gaussian", "fixed": "{}", "priors": "{}", "effects": "[]"}
+        | CURVE.structure()
+        | {
+            "drifts": json.dumps(
+                [{"drift": "LinearDrift", "options": {}, "target": "potency", "times": list(TIMES), "labels": []}]
+            )
+        },
+    )
+    evidence = xr.Dataset({"weight": ("model", [1.0])}, coords={"model": ["BrainCousens"]})
+    groups = {
+        "posterior": posterior,
+        "evidence": evidence,
+        "observed_data": trial[["response"]],
+        "constant_data": trial.drop_vars("response"),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    tree.attrs = {"seed": seed}
+    return tree
+
+
+class TestDriftedCurve:
+    @pytest.mark.parametrize("link", ["identity", "log", "logit"])
+    @pytest.mark.parametrize("direction", ["up", "down"])
+    def test_no_drift_is_the_curve_itself(self, link, direction):
+        for name in ("BrainCousens", "LogLogistic", "SigmoidEmax", "Haldane", "Linear"):
+            template = CURVES[name](link=link, direction=direction)
+            values = {one: 0.4 if one == "control" else 0.7 for one in template.parameters()}
+            curve = template.with_values(values)
+            doses = np.array([0.0, 0.1, 1.0, 10.0])
+            np.testing.assert_allclose(curve.drifted(doses), curve(doses), rtol=1e-12)
+
+    def test_potency_moves_the_dose_axis(self):
+        doses = np.array([0.0, 0.5, 5.0, 50.0])
+        np.testing.assert_allclose(CURVE.drifted(doses, potency=0.7), CURVE(doses * np.exp(0.7)), rtol=1e-13)
+
+    def test_gain_is_a_power_of_the_ratio_and_a_factor_of_the_difference(self):
+        doses = np.array([0.0, 5.0, 50.0])
+        ratio = CURVE(doses) / CURVE.control
+        np.testing.assert_allclose(CURVE.drifted(doses, gain=0.3), CURVE.control * ratio ** np.exp(0.3), rtol=1e-12)
+        interval = BrainCousens(
+            scale="interval", control=5.0, span=3.0, peak_gain=1.0, half_effect_dose=30.0, slope_excess=1.5
+        )
+        effect = interval(doses) - interval.control
+        np.testing.assert_allclose(interval.drifted(doses, gain=0.3) - 5.0, np.exp(0.3) * effect, rtol=1e-12)
+
+    def test_baseline_multiplies_a_mean_with_a_zero_and_shifts_one_without(self):
+        assert CURVE.drifted(0.0, baseline=0.2) == pytest.approx(100 * np.exp(0.2))
+        interval = BrainCousens(
+            scale="interval", control=5.0, span=3.0, peak_gain=1.0, half_effect_dose=30.0, slope_excess=1.5
+        )
+        assert interval.drifted(0.0, baseline=0.2, unit=2.0) == pytest.approx(5.4)
+
+
+class TestModel:
+    @pytest.mark.parametrize(
+        "drift", ["LinearDrift", "SaturatingDrift", "RandomWalk", "OrnsteinUhlenbeck", "LocalTrend"]
+    )
+    def test_the_graph_is_the_formula_and_has_gradients(self, drift):
+        trial = drifting_trial()
+        model = build_model(trial, curve="BrainCousens", drift=drift)
+        [course] = courses_of(trial, drift, [])
+        rng = np.random.default_rng(1)
+        point = {name: value + 0.1 * rng.normal(size=np.shape(value)) for name, value in model.initial_point().items()}
+        assert np.isfinite(model.compile_logp(mode=INTERPRETED)(point))
+        assert np.isfinite(model.compile_dlogp(mode=INTERPRETED)(point)).all()
+        names = [rv.name for rv in model.free_RVs]
+        values = dict(zip(names, pm.draw(model.free_RVs, random_seed=2, mode=INTERPRETED), strict=True))
+        values["potency_innovation"] = values.get("potency_innovation", 0.0)
+        path = np.broadcast_to(course.path(values, values["potency_innovation"]), (len(TIMES),))
+        curve = BrainCousens(**{name: values[name] for name in CURVE.parameters()})
+        index = np.searchsorted(TIMES, trial["time"].values)
+        expected = curve.drifted(trial["dose"].values, potency=path[index])
+        [observed] = model.observed_RVs
+        graph = observed.owner.op.dist_params(observed.owner)[0]
+        from pytensor.graph.replace import clone_replace
+
+        swap = {rv: pt.constant(np.asarray(values[rv.name], dtype=float)) for rv in model.free_RVs}
+        np.testing.assert_allclose(clone_replace(graph, swap).eval(mode=INTERPRETED), expected, rtol=1e-9)
+
+    def test_a_path_per_subject_has_innovations_of_its_own(self):
+        trial = drifting_trial(subjects=("A", "B", "C"))
+        specification = specify(trial, curve="LogLogistic", drift="OrnsteinUhlenbeck", vary={"potency": "subject"})
+        density = Density(model_of(specification, trial))
+        assert density.shapes[density.names.index("potency_innovation")] == (3, len(TIMES))
+        points = density.prior_draws(5, np.random.default_rng(1))
+        assert points.shape == (5, density.dimension)
+        draws = density.constrain(points)
+        np.testing.assert_allclose(density.unconstrain(draws), points, rtol=1e-6, atol=1e-8)
+
+    def test_priors_of_rates_and_times_follow_the_unit_of_time(self):
+        trial = drifting_trial()
+        hours = trial.assign(time=trial["time"] * 24)
+        for drift, name in (("LinearDrift", "potency_slope"), ("RandomWalk", "potency_diffusion")):
+            days, same = (specify(one, curve="LogLogistic", drift=drift).priors[name] for one in (trial, hours))
+            change = np.log(24) if days.distribution == "LogNormal" else 24
+            key = "mu" if days.distribution == "LogNormal" else "sigma"
+            found = (
+                days.arguments[key] - same.arguments[key] if key == "mu" else days.arguments[key] / same.arguments[key]
+            )
+            assert found == pytest.approx(change)
+
+
+class TestWindowInTime:
+    def test_the_window_moves_by_minus_the_potency_drift(self):
+        fit = known_fit([0.02, 0.05])
+        start = hf.window(fit, time=0.0)
+        for time in (7.0, 28.0, 60.0):
+            later = hf.window(fit, time=time)
+            for edge in ("window_lower", "window_upper", "peak_dose", "zero_equivalent_dose"):
+                moved = np.log(later[edge].values / start[edge].values).ravel()
+                np.testing.assert_allclose(moved, -np.array([0.02, 0.05]) * time, rtol=1e-6, atol=1e-7)
+
+    def test_the_last_visit_is_the_default(self):
+        fit = known_fit([0.02, 0.05])
+        xr.testing.assert_allclose(hf.window(fit)["window_lower"], hf.window(fit, time=28.0)["window_lower"])
+        assert hf.window(fit).attrs["time"] == 28.0
+
+    def test_sensitivity_is_the_path(self):
+        found = hf.sensitivity_over_time(known_fit([0.02, 0.05]), time=[0.0, 10.0, 40.0])
+        np.testing.assert_allclose(found["potency"].values[0, 1], [0.0, 0.5, 2.0])
+
+    def test_persistence_is_counted_draw_by_draw(self):
+        fit = known_fit(np.linspace(-0.08, 0.08, 41))
+        times = [0.0, 14.0, 28.0]
+        result = hf.window_over_time(fit, times=times, benefit=0.1)
+        edges = [hf.window(fit, time=time, benefit=0.1) for time in times]
+        grid = np.geomspace(0.3, 60, 4000)
+        inside = [
+            (one["window_lower"].values.ravel()[:, None] <= grid)
+            & (one["window_upper"].values.ravel()[:, None] >= grid)
+            for one in edges
+        ]
+        always = np.logical_and.accumulate(inside, axis=0).mean(axis=1)
+        np.testing.assert_allclose(result["persistence"], always.max(axis=1), atol=1e-12)
+        assert np.all(np.diff(result["persistence"]) <= 1e-12)
+        for number, one in enumerate(edges):
+            assert result["max_probability"].values[number] == pytest.approx(float(one["max_probability"]))
+            pieces = level_pieces(one)
+            if pieces:
+                assert float(result["window_lower"][number]) == pytest.approx(pieces[0][0])
+
+    def test_it_says_when_to_look_again(self):
+        fit = known_fit(np.linspace(-0.2, 0.2, 81))
+        result = hf.window_over_time(fit, times=[0.0, 7.0, 14.0, 28.0, 56.0], level=0.8)
+        lost = result["time"].values[result["max_probability"].values < 0.8]
+        assert float(result["reestimate"]) == lost[0]
+
+    def test_members_without_drift_are_left_alone(self):
+        [member] = members(known_fit([0.0]))
+        assert not member.shifts
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"drift": "Ornstein"}, "did you mean"),
+        ({"drift": 3}, "name, a subclass of Drift or a template"),
+        ({"drift": {"efficacy": "OrnsteinUhlenbeck"}}, "no drift of named"),
+        ({"drift": "ReceptorTurnover"}, "needs an exposure in time"),
+    ],
+)
+def test_what_is_no_drift_is_refused(change, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        hf.fit(drifting_trial(), curve="BrainCousens", **change)
+
+
+def test_designs_that_cannot_tell_are_refused():
+    trial = drifting_trial()
+    with pytest.raises(ValueError, match="at least 2 different times"):
+        check_design(trial.isel(observation=trial["time"].values == 0), ["potency"])
+    peak_only = trial.isel(observation=np.isin(trial["dose"].values, [0.0, 4.0]))
+    with pytest.raises(ValueError, match="2 or more positive doses"):
+        check_design(peak_only, ["potency"])
+    bare = trial.isel(observation=(trial["dose"].values > 0) | (trial["time"].values < 28))
+    with pytest.raises(ValueError, match="without controls at every time"):
+        check_design(bare, ["gain", "baseline"])
+    assert any("no control" in note for note in design_notes(bare))
+    with pytest.raises(ValueError, match="read the table with time="):
+        hf.fit(trial.drop_vars("time"), curve="BrainCousens", drift="OrnsteinUhlenbeck")
+    assert visits(trial).tolist() == list(TIMES)
+
+
+def test_times_that_make_no_sense_are_refused():
+    fit = known_fit([0.02])
+    for times in (-1.0, np.nan, "soon"):
+        with pytest.raises(ValueError, match="Times must be finite numbers from the first visit"):
+            hf.window(fit, time=times)
