@@ -30,8 +30,10 @@ from hormesis_fit.people_options import (
     check_words,
     further_columns,
     read_covariates,
+    read_drift,
     read_harms,
     read_side_effect,
+    read_times,
     read_vary,
 )
 
@@ -107,6 +109,19 @@ def fit(
     ] = None,
     batch: Annotated[
         str | None, typer.Option(metavar="COL", help="Column of batches, plates, centres or blocks.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(metavar="COL", help="Column of the times.")] = None,
+    time_unit: Annotated[str | None, typer.Option(help="Unit of the times, such as d.")] = None,
+    drift: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="How sensitivity moves in time: OrnsteinUhlenbeck, RandomWalk, LinearDrift, SaturatingDrift, "
+            "LocalTrend or MaternProcess, of the potency; gain=NAME or baseline=NAME for others; again for more.",
+        ),
+    ] = None,
+    time_grid: Annotated[
+        str | None, typer.Option(metavar="T,T,...", help="Times at which to give the window.  [default: the visits]")
     ] = None,
     vary: Annotated[
         list[str] | None,
@@ -209,11 +224,13 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     covariates, harms = read_covariates(given["covariates"]), read_harms(given["harm"])
     check_estimand(given["estimand"], vary, given["subject"])
     columns = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "standard_dose", "control")
-    reading = {name: given[name] for name in (*columns, *COLUMN_ROLES, "missing", "sheet")}
+    reading = {name: given[name] for name in (*columns, *COLUMN_ROLES, "time", "time_unit", "missing", "sheet")}
     further = further_columns(table, given["sheet"], given["column"], vary, covariates)
     trial = read_table(table, columns=further, **reading)
     check_rows(trial, given["family"])
-    check_groups(trial, vary, covariates)
+    drift = read_drift(given["drift"], trial)
+    times = read_times(given["time_grid"], trial, drift)
+    check_groups(trial, {name: column for name, column in (vary or {}).items() if name not in drift}, covariates)
     if asked["benefit_scale"] == "sd" and "se" in trial and "sd" not in trial:
         raise Failure("Known standard errors leave no SD to count a benefit in: use another --benefit-scale.")
     if given["leave_one_dose_out"]:
@@ -223,8 +240,8 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
             check_left_out(trial, given["family"])
     side = [given[f"side_effect{end}"] for end in ("", "_family", "_limit")]
     endpoints, limits = read_side_effect(table, *side, reading)
-    fitting = {"vary": vary, "covariates": covariates or None, "endpoints": endpoints or None}
-    return trial, fitting, asked | {"estimand": given["estimand"], "harm": [*harms, *limits]}
+    fitting = {"vary": vary, "covariates": covariates or None, "endpoints": endpoints or None, "drift": drift or None}
+    return trial, fitting, asked | {"times": times, "estimand": given["estimand"], "harm": [*harms, *limits]}
 
 
 @app.command()
@@ -333,10 +350,15 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
         raise Failure(f"{str(error).rstrip('.')}: nothing was written.", exit_code=3) from None
     watch.check()
     result.attrs["seconds_import"] = imported
-    question = {name: value for name, value in asked.items() if name != "stated"}
+    question = {name: value for name, value in asked.items() if name not in ("stated", "times")}
     result["window"] = window(result, **question).assign_attrs(
         stated=int(asked["stated"]), harm=harms_record(asked.get("harm", ()))
     )
+    if settings.get("drift"):
+        from hormesis_fit.persistence import window_over_time
+
+        plain = {name: value for name, value in question.items() if name != "harm"}
+        result["over_time"] = window_over_time(result, times=asked["times"], **plain)
     return result
 
 

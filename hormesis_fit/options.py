@@ -23,7 +23,7 @@ BENEFIT = 0.10
 ARGUMENTS = (
     *("benefit", "benefit_scale", "control", "covariates", "direction", "dose", "dose_unit", "estimand", "family"),
     *("guess", "lower", "missing", "n", "response", "response_unit", "scale", "sd", "se", "sheet", "standard_dose"),
-    *("subject", "batch", "successes", "upper", "vary", "weight"),
+    *("subject", "batch", "drift", "successes", "time", "upper", "vary", "weight"),
 )
 
 

@@ -230,3 +230,50 @@ def check_groups(trial: xr.Dataset, vary: Mapping[str, Any] | None, covariates: 
         effects_of(trial, asked, {name: Prior("Normal", mu=0, sigma=1) for name in asked})
         for formula in covariates.values():
             design_of(trial, formula)
+
+
+def read_drift(texts: Sequence[str] | None, trial: xr.Dataset) -> dict[str, str]:
+    """Read what drifts, and refuse a design that cannot tell.
+
+    Examples
+    --------
+    >>> read_drift(None, None)
+    {}
+    """
+    from hormesis_fit.courses import TARGETS, courses_of
+    from hormesis_fit.wording import quote, unknown
+
+    found: dict[str, str] = {}
+    for text in texts or ():
+        target, equals, name = (part.strip() for part in text.rpartition("="))
+        target = target if equals else "potency"
+        if target not in TARGETS:
+            raise Failure(unknown("drift of", target, TARGETS))
+        if target in found:
+            raise Failure(f"Two drifts of the {target} were given ({quote(found[target])}, {quote(name)}): give one.")
+        found[target] = name
+    if found:
+        with bad_input():
+            courses_of(trial, found, [])
+    return found
+
+
+def read_times(text: str | None, trial: xr.Dataset, drift: Mapping[str, str]) -> list[float] | None:
+    """Read the times at which the window is wanted."""
+    from hormesis_fit.wording import quote
+
+    if text is None:
+        return None
+    if not drift:
+        raise Failure("--time-grid needs a drift: add --drift OrnsteinUhlenbeck, or leave it out.")
+    try:
+        times = [float(part) for part in text.split(",")]
+    except ValueError:
+        times = []
+    first = float(trial["time"].values.min())
+    if not times or not all(first <= time < math.inf for time in times):
+        raise Failure(
+            f"Expected times from the first visit ({first:g}) on for --time-grid, got {quote(text)}: "
+            "write them like 0,7,14."
+        )
+    return sorted(set(times))

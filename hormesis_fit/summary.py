@@ -90,9 +90,23 @@ def window_record(fit: xr.DataTree) -> dict[str, Any]:
     if subjects_in(fit):
         table = subjects_of(fit)
         record["subjects"] = {str(one): _person(table.sel(subject=one)) for one in table["subject"].values}
+    if "over_time" in fit:
+        record["over_time"] = _over_time(fit["over_time"].to_dataset())
     if "missing" in trial.attrs:
         record["missing"] = json.loads(trial.attrs["missing"])
     return _plain(record)
+
+
+def _over_time(table: xr.Dataset) -> list[dict[str, Any]]:
+    """One entry for each time, ascending."""
+    entries = []
+    drifting = [str(name) for name in table.data_vars if table[name].dims == ("time",)]
+    for place, time in enumerate(table["time"].values):
+        row = {name: float(table[name].values[place]) for name in drifting}
+        there = math.isfinite(row["window_lower"])
+        window = {"lower": row.pop("window_lower"), "upper": row.pop("window_upper")}
+        entries.append({"time": float(time), "window": window if there else None} | row)
+    return entries
 
 
 def subject_windows(fit: xr.DataTree, labels: Sequence[str], **asked: Any) -> dict[str, xr.Dataset]:

@@ -192,6 +192,26 @@ class TestRecurrence:
             whole = [sum(product[i][j][:, k] * start[j] for j in range(2)) + gained[i][:, k] for i in range(2)]
             np.testing.assert_allclose(whole, state, rtol=1e-10, atol=1e-12)
 
+    @pytest.mark.parametrize("count", [16, 37])
+    def test_of_many_steps_in_a_graph(self, count):
+        rng, drift = np.random.default_rng(1), RECEPTORS["ReceptorTurnover"]
+        exposure, duration = rng.exponential(2, (3, count)), rng.exponential(1, count)
+        speed = pt.dcol("speed")
+        graph = drift.with_values({"turnover_rate": speed})(exposure, duration)
+        evaluate = pytensor.function([speed], [graph, pt.grad((graph**2).sum(), speed)], mode=INTERPRETED)
+        rates = np.array([[0.1], [0.3], [2.0]])
+        found, slope = evaluate(rates)
+
+        def value(shift):
+            return drift.with_values({"turnover_rate": rates + shift})(exposure, duration)
+
+        np.testing.assert_allclose(found, value(0.0), rtol=1e-12)
+        numeric = ((value(1e-5) ** 2).sum(axis=1) - (value(-1e-5) ** 2).sum(axis=1)) / 2e-5
+        np.testing.assert_allclose(slope[:, 0], numeric, rtol=1e-6)
+        named = drift(xr.DataArray(exposure, dims=("subject", "step")), xr.DataArray(duration, dims="step"))
+        one_by_one = [drift(row, duration) for row in exposure]
+        np.testing.assert_allclose(named, one_by_one, rtol=1e-12)
+
     def test_decays_that_underflow_do_no_harm(self):
         drift = ReceptorTurnover(turnover_rate=400.0, loss_ratio=1.0, occupancy_dose=1.0, occupancy_slope=1.0)
         found = drift(np.ones(50), np.full(50, 10.0))

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 import hormesis_fit as hf
 from hormesis_fit.derived import derived_of
 from hormesis_fit.families import FAMILIES
+from hormesis_fit.harms import harms_record
 from hormesis_fit.output import write_result
 from hormesis_fit.people_tables import harm_part, people_part
 from hormesis_fit.posterior import trial_of
 from hormesis_fit.prediction import outcome_of, replicates, subjects_in
 from hormesis_fit.recipe import command_line, python_lines
 from hormesis_fit.report import render_report
-from hormesis_fit.request import harms_of, harms_record, request_of
+from hormesis_fit.request import harms_of, request_of
 from hormesis_fit.sensitivity import curve_windows, predictive_check
 from hormesis_fit.summary import comparison, sentence, subjects_of, window_record
 

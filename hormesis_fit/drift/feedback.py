@@ -270,8 +270,8 @@ class GonadalAxis(Drift):
     Notes
     -----
     Feedback, pool of luteinising hormone, its concentration and that of testosterone, each relative to its value
-    without the drug. First a flare, then suppression; under a concentration that stays for ever the emptied pool refills
-    and every state comes back, so that there is no steady state but that without the drug.
+    without the drug. First a flare, then suppression; under a concentration that stays for ever the emptied pool
+    refills and every state comes back, so that there is no steady state but that without the drug.
     """
 
     formula = (

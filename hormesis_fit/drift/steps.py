@@ -111,8 +111,10 @@ def _solved(entries: list[Value], size: int) -> list[Value]:
     carried = _doubled(within[-1], size)
     firsts = [0 * entry[..., :1] + one for entry, one in zip(carried, neutral, strict=True)]
     past = [_concatenated([first, entry[..., :-1]]) for first, entry in zip(firsts, carried, strict=True)]
-    places = zip(*[_joined(one, past, size) for one in within], strict=True)
-    return [_interleaved(list(parts), count)[..., :known] for parts in places]
+    # The steps of a block on an axis of their own, which its past does not have.
+    columns = [_concatenated([part[..., None] for part in parts]) for parts in zip(*within, strict=True)]
+    whole = _joined(columns, [entry[..., None] for entry in past], size)
+    return [_flat(entry, count * BLOCK)[..., :known] for entry in whole]
 
 
 def _concatenated(values: list[Value]) -> Value:
@@ -123,11 +125,9 @@ def _concatenated(values: list[Value]) -> Value:
     return np.concatenate(values, axis=-1)
 
 
-def _interleaved(parts: list[Value], count: int) -> Value:
-    """Return the steps of all blocks in their order, from the first, second, ... steps of every block."""
-    columns = _concatenated([part[..., None] for part in parts])
-    shape = (*(columns.shape[i] for i in range(columns.ndim - 2)), count * len(parts))
-    return columns.reshape(shape)
+def _flat(value: Value, size: int) -> Value:
+    """Return an array with its last two axes as one."""
+    return value.reshape((*(value.shape[i] for i in range(value.ndim - 2)), size))
 
 
 def _doubled(entries: list[Value], size: int) -> list[Value]:
