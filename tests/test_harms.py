@@ -258,7 +258,6 @@ def test_a_harm_that_makes_no_sense_is_refused(arguments, error, facts):
         (Harm(function=lambda dose, draws: np.ones(7), limit=0.2), ValueError, ["one number per dose", "(7,)"]),
         (Harm(loss=True, limit=0.1, name="benefit"), ValueError, ['"benefit"', "name="]),
     ],
-    ids=str,
 )
 def test_harms_that_a_fit_cannot_use_are_refused(fit, harm, error, facts):
     with pytest.raises(error, match=r"^[A-Z][^\n]*\.$") as refusal:

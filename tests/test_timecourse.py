@@ -230,3 +230,24 @@ def test_times_that_make_no_sense_are_refused():
     for times in (-1.0, np.nan, "soon"):
         with pytest.raises(ValueError, match="Times must be finite numbers from the first visit"):
             hf.window(fit, time=times)
+
+
+class TestFigures:
+    def artists(self, figure, kind):
+        return [one for one in figure.axes[0].findobj(lambda artist: artist.get_gid() == kind)]
+
+    def test_sensitivity_is_drawn_as_a_factor(self):
+        fit = known_fit(np.linspace(0.01, 0.03, 50))
+        figure = hf.plot_sensitivity(fit, times=[0.0, 14.0, 28.0])
+        [line] = self.artists(figure, "median")
+        np.testing.assert_allclose(line.get_ydata(), np.exp(0.02 * np.array([0.0, 14.0, 28.0])), rtol=1e-3)
+        assert len(self.artists(figure, "band_0.95")) == 1
+        with pytest.raises(ValueError, match="gain does not drift in this fit"):
+            hf.plot_sensitivity(fit, target="gain")
+
+    def test_the_window_over_time_is_the_one_calculated(self):
+        fit = known_fit(np.linspace(0.01, 0.03, 50))
+        result = hf.window_over_time(fit, times=[0.0, 14.0, 28.0])
+        figure = hf.plot_window_over_time(fit, times=[0.0, 14.0, 28.0], width="double")
+        [line] = self.artists(figure, "best_dose")
+        np.testing.assert_allclose(line.get_ydata(), result["best_dose"])

@@ -1,6 +1,6 @@
 """What costs what, as ratios in one run: the machine that runs this is slow, busy or both, a ratio says so twice.
 
-python tests/benchmarks/run.py [--nuts]
+python tests/benchmarks/run.py [--nuts] [--people]
 """
 
 import argparse
@@ -73,6 +73,33 @@ CURVE_FIT = """
             times[asked] = [ours(trial, asked) for trial in trials]
     print(json.dumps({name: float(np.median(seconds)) for name, seconds in times.items()}))
 """
+# Twelve subjects, eight doses, three replicates; the first fit compiles, the others count.
+PEOPLE = """
+    import json, time
+    import numpy as np
+    import hormesis_fit as hf
+    from hormesis_fit.curves import BrainCousens
+
+    def trial(seed):
+        rng, rows = np.random.default_rng(seed), []
+        for number in range(12):
+            control, half = 100 * np.exp(0.15 * rng.normal()), 30 * np.exp(0.5 * rng.normal())
+            own = BrainCousens(control=control, peak_stimulation=0.4, half_effect_dose=half, slope_excess=1.5)
+            rows += [(f"S{number}", dose, own(dose) + 6 * rng.normal())
+                     for dose in (0.0, *np.geomspace(0.3, 100, 7)) for _ in range(3)]
+        subject, dose, response = zip(*rows)
+        return hf.read_trial({"subject": subject, "dose": dose, "response": response}, subject="subject", scale="ratio")
+
+    rows = []
+    for seed in range(11):
+        start, cpu = time.perf_counter(), time.process_time()
+        fit = hf.fit(trial(seed), curve="BrainCousens", random_seed=seed,
+                     vary={"control": "subject", "half_effect_dose": "subject"})
+        row = fit["evidence"].to_dataset().isel(model=0)
+        rows.append({"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu,
+                     "ess": row["ess"].item(), "divergences": row["divergences"].item()})
+    print(json.dumps(rows[1:]))
+"""
 NUTS = """
     import json, time
     import hormesis_fit as hf
@@ -103,6 +130,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nuts", action="store_true", help="also compile and run NUTS for every curve (minutes)")
+    parser.add_argument("--people", action="store_true", help="also fit trials of twelve subjects (minutes)")
     asked = parser.parse_args()
     console = Console(width=110)
 
@@ -128,6 +156,17 @@ def main() -> None:
         seconds = yardstick[name]
         table.add_row(name, f"{seconds:.4f}", f"{seconds / yardstick['curve_fit']:.0f}", bound)
     console.print(table)
+
+    if asked.people:
+        fits = json.loads(child(PEOPLE))
+        table = Table("12 subjects x 8 doses x 3, warm, 10 trials", "median", "worst", "bound")
+        for name, bound in (("seconds", "15"), ("cpu", ""), ("ess", "at least 400")):
+            values = sorted(row[name] for row in fits)
+            worst = values[0] if name == "ess" else values[-1]
+            table.add_row(name, f"{values[len(values) // 2]:.1f}", f"{worst:.1f}", bound)
+        clean = sum(row["divergences"] == 0 for row in fits)
+        table.add_row("trials without divergences", str(clean), "", "9 of 10")
+        console.print(table)
 
     if asked.nuts:
         table = Table("curve", "trial", "engine", "min bulk ESS", "max R-hat", "divergences", "compile s", "sample s")
