@@ -234,7 +234,7 @@ def test_times_that_make_no_sense_are_refused():
 
 class TestFigures:
     def artists(self, figure, kind):
-        return [one for one in figure.axes[0].findobj(lambda artist: artist.get_gid() == kind)]
+        return list(figure.axes[0].findobj(lambda artist: artist.get_gid() == kind))
 
     def test_sensitivity_is_drawn_as_a_factor(self):
         fit = known_fit(np.linspace(0.01, 0.03, 50))
