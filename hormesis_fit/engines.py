@@ -24,7 +24,7 @@ FLAT = 10  # parameters up to which importance sampling was found to work
 HEALTHY_ESS = 400
 CACHE_SIZE = 32  # model structures kept, the least recently used goes first
 MOST_THINNING = 20  # of the transitions of a second NUTS run ...
-MOST_SECONDS = 60.0  # ... and about how long it may take
+MOST_WORK = 2e8  # ... and gradients of one observation that it may take: about a minute
 
 _cache: OrderedDict[tuple, Machine] = OrderedDict()
 
@@ -57,7 +57,7 @@ class Result:
     divergences: int = 0
     complaints: tuple[str, ...] = ()
     stats: Mapping[str, np.ndarray] = field(default_factory=dict)
-    seconds: float = np.nan
+    work: float = 0.0  # gradients of one observation
 
     def record(self, curve: Curve, note: str) -> dict[str, object]:
         """A row of the evidence table."""
@@ -188,7 +188,8 @@ def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
     goal = min(settings.draws * settings.chains / 4, np.inf if machine.density.dimension <= FLAT else HEALTHY_ESS)
     if result.complaints or result.ess < goal:
         needed = int(np.ceil(1.3 * goal / max(result.ess, 1.0)))
-        thinning = min(max(needed, 2), MOST_THINNING, max(int(MOST_SECONDS / result.seconds), 1))
+        # By work and not by the clock, so that the same seed gives the same draws on a busy machine.
+        thinning = min(max(needed, 2), MOST_THINNING, max(int(MOST_WORK / max(result.work, 1.0)), 1))
         safer = replace(settings, tune=2 * settings.tune)
         result = _nuts(machine, data, safer, rng, seconds, target_accept=0.97, thinning=thinning)
     return result
@@ -215,7 +216,7 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     )
     if trace["posterior"].sizes["draw"] < settings.draws * thinning:
         raise KeyboardInterrupt  # which nutpie answers with what it has so far
-    duration = time.perf_counter() - started
+    work = float(trace["sample_stats"]["n_steps"].sum()) * len(data["dose"])
     kept = slice(thinning - 1, None, thinning)
     posterior, stats = (trace[name].dataset.isel(draw=kept) for name in ("posterior", "sample_stats"))
     density = machine.density
@@ -227,7 +228,7 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     log_evidence, error = bridge_evidence(density, unconstrained, rng) if sound else (np.nan, np.nan)
     seconds["sample"] += time.perf_counter() - started
     kept_stats = {name: stats[name].values for name in ("diverging", "energy")}
-    return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, seconds=duration, **health)
+    return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, work=work, **health)
 
 
 def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:

@@ -98,6 +98,11 @@ def effects_in(member: Member) -> list[Effect]:
     return found
 
 
+def is_known(member: Member, subject: str) -> bool:
+    """Whether one of the people of a curve has a label."""
+    return any(_is_called(label, subject) for one in _persons(effects_in(member)) for label in one.labels)
+
+
 def people(member: Member, asked: Asked, seed: int) -> Member:
     """Return a curve of a fit with the parameters of the people asked for.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.estimands import Asked, effects_in, people
+from hormesis_fit.estimands import Asked, effects_in, is_known, people
 from hormesis_fit.posterior import Member, domain, members
 from hormesis_fit.wording import listing, quote
 
@@ -139,12 +139,21 @@ def side_effects(fit: xr.DataTree, endpoint: str | None, member: Member, asked: 
     if endpoint is None:
         return None
     tree, seed = fit[f"endpoints/{endpoint}"], int(fit.attrs["seed"])
-    group = [people(one, asked if effects_in(one) else Asked(), seed + 1) for one in members(tree)]
+    group = [people(one, _whose(one, asked), seed + 1) for one in members(tree)]
     weights = np.array([one.weight for one in group])
     rng = np.random.default_rng([seed, 5])
     which = rng.choice(len(group), size=member.size, p=weights / weights.sum())
     rows = rng.permutation(member.size)
     return Paired(group, which, [rows % one.size for one in group])
+
+
+def _whose(member: Member, asked: Asked) -> Asked:
+    """Whose side effect: a subject whom the endpoint does not know is anybody to it, and not a typical subject."""
+    if not effects_in(member):
+        return Asked()
+    if asked.subject is not None and not is_known(member, asked.subject):
+        return Asked("new")
+    return asked
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,8 @@ def _refitted(fit: xr.DataTree, whole: xr.Dataset, worst: float) -> xr.DataTree:
         chains=group[0].shape[0],
         random_seed=int(fit.attrs["seed"]),
     )
+    if "endpoints" in fit:
+        result["endpoints"] = fit["endpoints"].copy(deep=True)
     result.attrs |= {"update": "refitted", "update_pareto_k": float(worst)}
     return result
 

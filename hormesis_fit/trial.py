@@ -130,7 +130,7 @@ def read_trial(
     if successes is not None:
         values["response"], names["response"] = shares(table, values, names), successes
     _check_design(table.label, values["dose"], values["response"], "response" if successes is None else "successes")
-    scale, assumed = _settled_scale(values["dose"], values["response"], scale, control)
+    scale, assumed = _settled_scale(values, scale, control)
     notes += assumed + _assumptions(values, names, control, dose_unit)
     trial = with_columns(_dataset(values, rows, names, units), table, further)
     trial.attrs = {"name": table.name, "direction": direction, "scale": scale, "notes": notes}
@@ -291,9 +291,19 @@ def _check_design(label: str, dose: np.ndarray, response: np.ndarray, role: str)
         raise ValueError(f"Expected responses that vary, but {found}: name the column of the {role} with {role}=.")
 
 
-def _control(dose: np.ndarray, response: np.ndarray) -> tuple[float, float]:
+def _control(values: dict[str, np.ndarray]) -> tuple[float, float]:
     """Return mean and standard error of the responses at the lowest dose."""
-    group = response[dose == dose.min()]
+    dose, response = values["dose"], values["response"]
+    lowest = dose == dose.min()
+    group = response[lowest]
+    if "se" in values and "sd" not in values:
+        precision = values["se"][lowest] ** -2.0
+        return np.average(group, weights=precision), precision.sum() ** -0.5
+    if "sd" in values and "n" in values and values["n"][lowest].sum() > 1:
+        n, sd = values["n"][lowest], values["sd"][lowest]
+        mean = np.average(group, weights=n)
+        squares = np.sum((n - 1) * sd**2 + n * (group - mean) ** 2)
+        return mean, np.sqrt(squares / (n.sum() - 1) / n.sum())
     if group.size > 1:
         return group.mean(), group.std(ddof=1) / np.sqrt(group.size)
     levels, place, counts = np.unique(dose, return_inverse=True, return_counts=True)
@@ -302,11 +312,10 @@ def _control(dose: np.ndarray, response: np.ndarray) -> tuple[float, float]:
     return group[0], np.sqrt(np.square(residuals).sum() / free) if free else response.std(ddof=1)
 
 
-def _settled_scale(
-    dose: np.ndarray, response: np.ndarray, scale: str | None, control: float | None
-) -> tuple[str, list[str]]:
+def _settled_scale(values: dict[str, np.ndarray], scale: str | None, control: float | None) -> tuple[str, list[str]]:
     """Return the scale, and a note when it was not given."""
-    mean, error = _control(dose, response) if control is None else (float(control), 0.0)
+    mean, error = _control(values) if control is None else (float(control), 0.0)
+    response = values["response"]
     if scale == "ratio" and mean <= 0:
         raise ValueError(
             f'Expected a control mean above zero with scale="ratio", got {mean:.4g}: use scale="interval".'

@@ -312,7 +312,7 @@ REFUSED = {
         {"columns": ["sex"]},
         ["empty cell", "row 2", '"sex"', "columns="],
     ),
-    "further column of that name": (frame(weight=[1] * 5), {"columns": ["weight"]}, ['"weight"', "weight=", "rename"]),
+    "further column of that name": (frame(weight=[1] * 5), {"columns": ["weight"]}, ['"weight"', "rename"]),
     "unequal columns": (
         {"dose": [0, 1, 2], "response": [1, 2]},
         {},
