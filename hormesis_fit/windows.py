@@ -138,13 +138,14 @@ def window(
         "level": float(level),
         "estimand": asked.label,
         "subject": asked.subject or "",
-        "time": float("nan") if moments is None else float(moments[0]),
         "harms": "; ".join(one.describe() for one in harms),
         "harm": harms_record(harms),
         "seed": seed,
         "domain": [low, high],
         "status": _status(result, level),
     }
+    if moments is not None:
+        result.attrs["time"] = float(moments[0])
     result.attrs["flags"] = " ".join(_flags(result, trial))
     return result
 
