@@ -305,6 +305,14 @@ def test_folder_without_permission_is_refused(folder, capsys):
     )
 
 
+@pytest.fixture(autouse=True)
+def listening():
+    """Signals are heard, also where the tests run in the background of a shell, which ignores them."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 @pytest.fixture
 def quick(folder, monkeypatch, fitted):
     """A table, and a fit of it that takes no time and writes one file."""
