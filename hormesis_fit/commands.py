@@ -336,7 +336,6 @@ def data(
 
 def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:
     started = time.perf_counter()
-    from hormesis_fit.harms import harms_record
     from hormesis_fit.inference import fit as fit_trial
     from hormesis_fit.windows import window
 
@@ -351,9 +350,7 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
     watch.check()
     result.attrs["seconds_import"] = imported
     question = {name: value for name, value in asked.items() if name not in ("stated", "times")}
-    result["window"] = window(result, **question).assign_attrs(
-        stated=int(asked["stated"]), harm=harms_record(asked.get("harm", ()))
-    )
+    result["window"] = window(result, **question).assign_attrs(stated=int(asked["stated"]))
     if settings.get("drift"):
         from hormesis_fit.persistence import window_over_time
 

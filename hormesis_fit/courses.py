@@ -66,13 +66,11 @@ class Course:
             found[f"{self.target}_time_scale"] = time_scale_prior(np.array(self.times))
         return found
 
-    def path(self, values: Mapping[str, Value], innovations: Value) -> Value:
-        """Return the drift at the visits [1], shape (..., visit)."""
-        own = {name: values[f"{self.target}_{name}"] for name in self.term.parameters() if self._drawn(name, values)}
-        return self.term.with_values(own).path(np.array(self.times), innovations)
-
-    def _drawn(self, name: str, values: Mapping[str, Value]) -> bool:
-        return f"{self.target}_{name}" in values
+    def path(self, values: Mapping[str, Value], innovations: Value, *, later: Sequence[float] = ()) -> Value:
+        """Return the drift at the visits, and at later times [1], shape (..., visit)."""
+        named = {name: f"{self.target}_{name}" for name in self.term.parameters()}
+        own = {name: values[full] for name, full in named.items() if full in values}
+        return self.term.with_values(own).path(np.array([*self.times, *later]), innovations)
 
 
 def find_drift(drift: DriftLike) -> Drift:

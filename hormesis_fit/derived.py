@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from hormesis_fit.posterior import Member, described, labels_of, mixture, trial_of
-from hormesis_fit.prediction import carrying, has_spread
+from hormesis_fit.posterior import Member, carrying, described, labels_of, mixture, trial_of
+from hormesis_fit.prediction import has_spread
 from hormesis_fit.quantities import Crossings
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown

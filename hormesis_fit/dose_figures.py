@@ -33,8 +33,8 @@ from hormesis_fit.drawing import (
     with_unit,
 )
 from hormesis_fit.estimands import Asked, people
-from hormesis_fit.posterior import domain
-from hormesis_fit.prediction import carrying, outcome_of, predict
+from hormesis_fit.posterior import carrying, domain
+from hormesis_fit.prediction import outcome_of, predict
 from hormesis_fit.request import asked_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.windows import threshold_of

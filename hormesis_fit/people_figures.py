@@ -37,8 +37,8 @@ from hormesis_fit.drawing import (
 )
 from hormesis_fit.estimands import people
 from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
-from hormesis_fit.posterior import domain, trial_of
-from hormesis_fit.prediction import carrying, outcome_of, predict, subjects_in
+from hormesis_fit.posterior import carrying, domain, trial_of
+from hormesis_fit.prediction import outcome_of, predict, subjects_in
 from hormesis_fit.request import asked_of, harms_of, request_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import subject_windows

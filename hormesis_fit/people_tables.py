@@ -12,8 +12,7 @@ from hormesis_fit.drawing import chance, number
 from hormesis_fit.estimands import PERSON, effects_in
 from hormesis_fit.hierarchy import WITHIN, Effect, correlations_of
 from hormesis_fit.phrases import printable
-from hormesis_fit.posterior import Member
-from hormesis_fit.prediction import carrying
+from hormesis_fit.posterior import Member, carrying
 from hormesis_fit.report_tables import Table, headed, table
 from hormesis_fit.summary import subjects_of
 

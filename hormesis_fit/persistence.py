@@ -9,10 +9,10 @@ import xarray as xr
 
 from hormesis_fit.courses import start_of
 from hormesis_fit.estimands import asked_for, people
-from hormesis_fit.posterior import described, domain, members, trial_of
+from hormesis_fit.posterior import carrying, described, domain, trial_of
 from hormesis_fit.quantities import solve
 from hormesis_fit.timecourse import at_time, check_times, paths
-from hormesis_fit.windows import NEGLIGIBLE, Exceedance, check_benefit, threshold_of
+from hormesis_fit.windows import Exceedance, check_benefit, nearest_piece, threshold_of
 
 DEFINITIONS = {
     "prob_exists": ("1", "Posterior probability that there is a window at this time."),
@@ -65,11 +65,9 @@ def window_over_time(
     """
     check_benefit(benefit, benefit_scale, level)
     asked, seed, trial = asked_for(fit, estimand, subject), int(fit.attrs["seed"]), trial_of(fit)
-    everyone = members(fit)
-    heaviest = max(one.weight for one in everyone)
-    group = [one for one in everyone if one.weight >= NEGLIGIBLE * heaviest]
+    group = carrying(fit)
     visits = np.unique(trial["time"].values) if "time" in trial else None
-    moments = check_times(fit, visits if times is None else times, everyone[0])
+    moments = check_times(fit, visits if times is None else times, group[0])
     if moments is None:
         raise ValueError('The fit knows no drift in time: fit with drift="OrnsteinUhlenbeck" first.')
     weights = np.array([one.weight for one in group])
@@ -104,7 +102,7 @@ def _note(columns, now, whole, weights, limits, level) -> None:
     best, highest = today.best()
     dose, kept = always.best()
     pieces = today.pieces(level)
-    lower, upper = min(pieces, key=lambda piece: max(piece[0] / best, best / piece[1], 1.0), default=(np.nan, np.nan))
+    lower, upper = nearest_piece(pieces, best) or (np.nan, np.nan)
     values = (today.prob_exists, highest, best, lower, upper, kept, dose)
     for name, value in zip(DEFINITIONS, values, strict=True):
         columns[name].append(float(value))

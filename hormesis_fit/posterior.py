@@ -14,6 +14,7 @@ from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.families import FAMILIES
 
 BLOCK = 8  # people of a population whose responses are held at once
+NEGLIGIBLE = 1e-9  # the weight of a curve whose every draw together could not change a digit
 REACH = 3.0  # a window is looked for up to this factor beyond the tested doses
 
 
@@ -152,6 +153,13 @@ def members(fit: xr.DataTree) -> list[Member]:
         flat = posterior.stack(sample=("chain", "draw"), create_index=False).reset_coords(drop=True)
         found.append(_member(label, flat, shape, weight))
     return found
+
+
+def carrying(fit: xr.DataTree) -> list[Member]:
+    """Return the curves of a fit that count: those whose weight could change a digit of a result."""
+    everyone = members(fit)
+    heaviest = max(one.weight for one in everyone)
+    return [one for one in everyone if one.weight >= NEGLIGIBLE * heaviest]
 
 
 def _member(label: str, draws: xr.Dataset, shape: tuple[int, int], weight: float) -> Member:

@@ -13,6 +13,7 @@ from hormesis_fit.families import FAMILIES, Family, middle
 from hormesis_fit.hierarchy import WITHIN, design_of, displaced, group_labels, shifts_of
 from hormesis_fit.posterior import (
     Member,
+    carrying,
     described,
     dose_grid,
     given_doses,
@@ -21,17 +22,9 @@ from hormesis_fit.posterior import (
     mixture,
     trial_of,
 )
-from hormesis_fit.windows import NEGLIGIBLE
 
 CHUNK = 250  # draws of a population at a time: each of them is many people at many doses
 EDGE = 1e-12
-
-
-def carrying(fit: xr.DataTree) -> list[Member]:
-    """Return the curves of a fit that `window` takes: those whose weight could change a digit."""
-    everyone = members(fit)
-    heaviest = max(one.weight for one in everyone)
-    return [one for one in everyone if one.weight >= NEGLIGIBLE * heaviest]
 
 
 def predict(

@@ -24,8 +24,8 @@ from hormesis_fit.phrases import (
     unit_of,
     verb,
 )
-from hormesis_fit.posterior import Member, trial_of
-from hormesis_fit.prediction import carrying, has_spread, outcome_of, subjects_in
+from hormesis_fit.posterior import Member, carrying, trial_of
+from hormesis_fit.prediction import has_spread, outcome_of, subjects_in
 from hormesis_fit.request import question_of
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows import held_piece, level_pieces

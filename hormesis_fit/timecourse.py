@@ -81,9 +81,7 @@ def paths(member: Member, asked: Asked, times: np.ndarray, start: float, seed: i
             if asked.estimand == "typical" and asked.subject is None and one.labels:
                 extra = np.zeros_like(extra)  # the typical subject drifts as the process has it on average
             fresh = np.concatenate([fresh, extra], axis=-1)
-        own = {name.removeprefix(f"{one.target}_"): value for name, value in known.items()}
-        path = one.term.with_values(own).path(every, fresh)
-        path = np.broadcast_to(path, (member.size, every.size))
+        path = np.broadcast_to(one.path(known, fresh, later=later), (member.size, every.size))
         found[one.target] = np.stack([_at(every, path, time) for time in wanted], axis=1)
     return found
 

@@ -14,6 +14,7 @@ from hormesis_fit.estimands import Asked, asked_for, people, served
 from hormesis_fit.harms import Harm, check_harms, cut_short, endpoints_of, harms_record, limit_doses, side_effects
 from hormesis_fit.posterior import (
     Member,
+    carrying,
     check_fit,
     described,
     domain,
@@ -31,7 +32,6 @@ from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
 
 BENEFIT_SCALES = ("relative", "difference", "sd", "level")
-NEGLIGIBLE = 1e-9  # the weight of a curve whose every draw together could not change a digit
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 
 
@@ -161,11 +161,7 @@ def _solve_all(
     """Return the curves of a fit for the people asked for, and what every draw says of them."""
     seed = int(fit.attrs["seed"])
     group, solved = [], []
-    everyone = members(fit)
-    heaviest = max(one.weight for one in everyone)
-    for typical in everyone:
-        if typical.weight < NEGLIGIBLE * heaviest:
-            continue
+    for typical in carrying(fit):
         member = people(typical, asked, seed)
         if moments is not None:
             member = at_time(member, paths(typical, asked, moments, start_of(trial), seed), 0)
@@ -318,7 +314,7 @@ class Exceedance:
             return float("nan"), 0.0
         near = self.pieces(max(highest - self.noise, highest / 2))
         middle = float(np.sqrt(edges[np.argmax(heights)] * edges[np.argmax(heights) + 1]))
-        low, high = min(near, key=lambda piece: max(piece[0] / middle, middle / piece[1], 1.0))
+        low, high = nearest_piece(near, middle)
         return float(np.sqrt(low * high)), highest
 
 
@@ -387,11 +383,16 @@ def level_pieces(window: xr.Dataset, level: float | None = None) -> list[tuple[f
     return [(float(low), float(high)) for low, high in rows.values if np.isfinite(low)]
 
 
+def nearest_piece(pieces: Sequence[tuple[float, float]], dose: float) -> tuple[float, float] | None:
+    """Return the interval that holds a dose, or is nearest to it on the log axis; None without any."""
+    return min(pieces, key=lambda piece: max(piece[0] / dose, dose / piece[1], 1.0), default=None)
+
+
 def held_piece(window: xr.Dataset) -> tuple[float, float] | None:
     """Return the interval of the level window that holds the best dose [dose], None where the window is empty."""
     pieces, best = level_pieces(window), float(window["best_dose"])
     # The best dose is the middle of a ragged top and may lie just outside a window that barely reaches its level.
-    return min(pieces, key=lambda piece: max(piece[0] / best, best / piece[1], 1.0), default=None)
+    return nearest_piece(pieces, best)
 
 
 def _status(result: xr.Dataset, level: float) -> str:
