@@ -32,11 +32,12 @@ from hormesis_fit.drawing import (
     title,
     with_unit,
 )
-from hormesis_fit.estimands import Asked, people
-from hormesis_fit.posterior import carrying, domain
+from hormesis_fit.estimands import Asked, asked_for
+from hormesis_fit.posterior import carrying, domain, trial_of
 from hormesis_fit.prediction import outcome_of, predict
 from hormesis_fit.request import asked_of
 from hormesis_fit.sensitivity import window_of
+from hormesis_fit.timecourse import someone
 from hormesis_fit.windows import threshold_of
 
 
@@ -72,8 +73,9 @@ def plot_window(
     axis = DoseAxis(*domain(trial), zero=True)
     axis.apply(axes, label(trial["dose"], "dose"))
     handles = shade(axes, window)
-    asked = shown_people(window)
+    asked = shown_people(fit, window)
     whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
+    whose |= {"time": window.attrs.get("time")}
     curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
     handles += draw_bands(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
@@ -89,10 +91,10 @@ def plot_window(
     return figure
 
 
-def shown_people(window: xr.Dataset) -> Asked:
+def shown_people(fit: xr.DataTree, window: xr.Dataset) -> Asked:
     """Return the people whose curve stands for a window: a share of the population has none."""
     asked = asked_of(window)
-    return Asked("new") if asked.estimand == "coverage" else asked
+    return asked_for(fit, "new" if asked.estimand == "coverage" else asked.estimand, asked.subject)
 
 
 def spans(trial: xr.Dataset, *, hidden: bool) -> np.ndarray:
@@ -141,8 +143,8 @@ def _draw_references(ax: Axes, fit: xr.DataTree, window: xr.Dataset, control: np
 
 def _threshold(fit: xr.DataTree, window: xr.Dataset) -> float:
     """Median over the draws of the response at which the benefit asked for begins [response]."""
-    whose, seed = shown_people(window), int(fit.attrs["seed"])
-    group = [people(member, whose, seed) for member in carrying(fit)]
+    whose, seed, moment = shown_people(fit, window), int(fit.attrs["seed"]), window.attrs.get("time")
+    group = [someone(member, whose, trial_of(fit), seed, moment) for member in carrying(fit)]
     asked = float(window.attrs["benefit"]), str(window.attrs["benefit_scale"])
     each = [member.control + member.curve.sign * threshold_of(member, *asked) for member in group]
     shares = np.concatenate([np.full(member.size, member.weight / member.size) for member in group])

@@ -35,13 +35,14 @@ from hormesis_fit.drawing import (
     styled,
     title,
 )
-from hormesis_fit.estimands import people
+from hormesis_fit.estimands import asked_for
 from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
 from hormesis_fit.posterior import carrying, domain, trial_of
 from hormesis_fit.prediction import outcome_of, predict, subjects_in
 from hormesis_fit.request import asked_of, harms_of, request_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import subject_windows
+from hormesis_fit.timecourse import someone
 from hormesis_fit.windows import window as window_for
 
 DASHES = [(0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1))]
@@ -207,9 +208,10 @@ def plot_harm(
 def _within(fit: xr.DataTree, window: xr.Dataset, harm: Harm, dose: np.ndarray) -> np.ndarray:
     """Probability that doses stay within the limit of one harm, shape (dose,)."""
     asked, seed, trial = asked_of(window), int(fit.attrs["seed"]), trial_of(fit)
+    asked = asked_for(fit, asked.estimand, asked.subject)
     kept, total = np.zeros(dose.size), 0.0
     for typical in carrying(fit):
-        member = people(typical, asked, seed)
+        member = someone(typical, asked, trial, seed, window.attrs.get("time"))
         ends = np.sort(limit_doses(harm, member, side_effects(fit, harm.endpoint, member, asked), trial))
         kept += member.weight * (1 - np.searchsorted(ends, dose, side="left") / ends.size)
         total += member.weight

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.estimands import PERSON, asked_for, effects_in, people
+from hormesis_fit.estimands import PERSON, asked_for, effects_in
 from hormesis_fit.families import FAMILIES, Family, middle
 from hormesis_fit.hierarchy import WITHIN, design_of, displaced, group_labels, shifts_of
 from hormesis_fit.posterior import (
@@ -22,6 +22,7 @@ from hormesis_fit.posterior import (
     mixture,
     trial_of,
 )
+from hormesis_fit.timecourse import moment_of, row_drifts, someone
 
 CHUNK = 250  # draws of a population at a time: each of them is many people at many doses
 EDGE = 1e-12
@@ -33,6 +34,7 @@ def predict(
     doses: Sequence[float] | None = None,
     estimand: str = "typical",
     subject: str | None = None,
+    time: float | None = None,
 ) -> xr.DataArray:
     """Return posterior draws of the mean response over dose.
 
@@ -46,6 +48,8 @@ def predict(
         Whose mean, where people differ: the typical subject's, that of the population, that of a new subject.
     subject : str, optional
         Label of a subject of the trial, whose own mean is wanted.
+    time : float, optional
+        When, where sensitivity drifts [time]; by default at the last visit.
 
     Returns
     -------
@@ -60,14 +64,14 @@ def predict(
     if estimand == "coverage":
         raise ValueError('A share of the population has no mean response: use estimand="population" or "new".')
     asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
-    group, trial = carrying(fit), trial_of(fit)
+    group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     which, picks = mixture(group, seed)
     chains, draws = group[0].shape
     values = np.empty((len(which), grid.size))
     for k, member in enumerate(group):
         rows = np.flatnonzero(which == k)
-        whose = people(member, asked, seed) if rows.size else member
+        whose = someone(member, asked, trial, seed, moment) if rows.size else member
         for start in range(0, rows.size, CHUNK):
             chunk = rows[start : start + CHUNK]
             values[chunk] = whose.take(picks[chunk]).mean(grid.values[None, :])
@@ -168,7 +172,10 @@ def replicates(fit: xr.DataTree) -> xr.DataArray:
             known = rows_of(part, trial)
             curve = part.curve.with_values({name: known[name] for name in part.arrays()})
             with np.errstate(over="ignore"):
-                mean = np.broadcast_to(curve(dose[None, :]), (rows.size, len(dose)))
+                drifts = row_drifts(part, trial)
+                unit = float(part.draws.attrs.get("baseline_unit", 1.0))
+                mean = curve.drifted(dose[None, :], **drifts, unit=unit) if drifts else curve(dose[None, :])
+                mean = np.broadcast_to(mean, (rows.size, len(dose)))
             given = {name: known[name] for name in family.parameters if name in known}
             given["control"] = known.get("control", curve.control)
             values[rows] = _limited(_drawn(rng, family, mean, given, trial), trial)

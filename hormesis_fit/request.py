@@ -39,10 +39,11 @@ def asked_of(window: xr.Dataset) -> Asked:
 
 
 def question_of(window: xr.Dataset) -> dict[str, Any]:
-    """Return benefit, scale, level and harms, as arguments of `hormesis_fit.window`."""
+    """Return benefit, scale, level, time and harms, as arguments of `hormesis_fit.window`."""
     attrs = window.attrs
     asked = {"benefit": float(attrs["benefit"]), "benefit_scale": str(attrs["benefit_scale"])}
     harms = harms_of(window)
+    asked |= {"time": float(attrs["time"])} if "time" in attrs else {}
     return asked | {"level": float(attrs["level"])} | ({"harm": harms} if harms else {})
 
 

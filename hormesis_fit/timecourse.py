@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.courses import VISIT, Course, find_drift, start_of
-from hormesis_fit.estimands import Asked, asked_for
+from hormesis_fit.courses import VISIT, Course, find_drift, start_of, visit_index
+from hormesis_fit.estimands import Asked, asked_for, people
 from hormesis_fit.posterior import Member, described, labels_of, members, trial_of
 from hormesis_fit.wording import listing
 
@@ -92,7 +92,7 @@ def _at(times: np.ndarray, path: np.ndarray, time: float) -> np.ndarray:
     return path[:, right - 1] * (1 - share) + path[:, right] * share
 
 
-def _innovations(member: Member, one: Course, asked: Asked, rng: np.random.Generator) -> np.ndarray:
+def _innovations(member: Member, one: Course, asked: Asked, rng: np.random.Generator | None) -> np.ndarray:
     """Innovations of the person asked for, shape (sample, [source,] visit)."""
     if not one.term.sources:
         return np.zeros((member.size, 1))
@@ -114,6 +114,52 @@ def _innovations(member: Member, one: Course, asked: Asked, rng: np.random.Gener
 def at_time(member: Member, drifts: Mapping[str, np.ndarray], number: int) -> Member:
     """Return a curve with the sensitivity that it has at one of the times."""
     return replace(member, shifts={target: path[:, [number]] for target, path in drifts.items()})
+
+
+def someone(typical: Member, asked: Asked, trial: xr.Dataset, seed: int, moment: float | None = None) -> Member:
+    """Return a curve of a fit with the parameters of the people asked for, and their sensitivity at a time.
+
+    Parameters
+    ----------
+    typical : Member
+        Of the typical subject.
+    asked : Asked
+        Whose curve.
+    trial : Dataset
+        dims (observation,).
+    seed : int
+        Of new subjects and of what is still to come.
+    moment : float, optional
+        When, where sensitivity drifts [time].
+    """
+    member = people(typical, asked, seed)
+    if moment is None:
+        return member
+    return at_time(member, paths(typical, asked, np.array([moment]), start_of(trial), seed), 0)
+
+
+def moment_of(fit: xr.DataTree, time: float | None) -> float | None:
+    """Return the time asked for, by default the last visit; None where nothing drifts."""
+    moments = check_times(fit, None if time is None else [time], members(fit)[0])
+    return None if moments is None else float(moments[0])
+
+
+def row_drifts(member: Member, trial: xr.Dataset) -> dict[str, np.ndarray]:
+    """Return the drifts of every draw at each row of its trial, shape (sample, observation) each, by what drifts."""
+    found = {}
+    for one in courses_in(member):
+        known = {name: member.draws[name].values[:, None] for name in one.parameters() if name in member.draws}
+        visit = visit_index(trial, one.times)
+        if one.labels and one.term.sources:
+            paths_of = [
+                one.path(known, _innovations(member, one, Asked("typical", label), None)) for label in one.labels
+            ]
+            own = np.searchsorted(one.labels, trial["subject"].values.astype(str))
+            found[one.target] = np.stack(paths_of, axis=1)[:, own, visit]
+        else:
+            path = one.path(known, _innovations(member, one, Asked(), None))
+            found[one.target] = np.broadcast_to(path, (member.size, len(one.times)))[:, visit]
+    return found
 
 
 def sensitivity_over_time(fit: xr.DataTree, **asked: Any) -> xr.Dataset:

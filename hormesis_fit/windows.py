@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.courses import start_of
-from hormesis_fit.estimands import Asked, asked_for, people, served
+from hormesis_fit.estimands import Asked, asked_for, served
 from hormesis_fit.harms import Harm, check_harms, cut_short, endpoints_of, harms_record, limit_doses, side_effects
 from hormesis_fit.posterior import (
     Member,
@@ -21,12 +20,11 @@ from hormesis_fit.posterior import (
     dose_grid,
     given_doses,
     labels_of,
-    members,
     mixture,
     trial_of,
 )
 from hormesis_fit.quantities import solve
-from hormesis_fit.timecourse import at_time, check_times, paths
+from hormesis_fit.timecourse import moment_of, someone
 from hormesis_fit.utility import CAP, Utility
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
@@ -102,8 +100,8 @@ def window(
     trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    moments = check_times(fit, None if time is None else [time], members(fit)[0])
-    group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms, moments)
+    moment = moment_of(fit, time)
+    group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms, moment)
     weights = np.array([member.weight for member in group])
     exceedance = Exceedance.of(solved, weights, (low, high))
     which, picks = mixture(group, seed)
@@ -144,8 +142,8 @@ def window(
         "domain": [low, high],
         "status": _status(result, level),
     }
-    if moments is not None:
-        result.attrs["time"] = float(moments[0])
+    if moment is not None:
+        result.attrs["time"] = moment
     result.attrs["flags"] = " ".join(_flags(result, trial))
     return result
 
@@ -156,15 +154,13 @@ def _solve_all(
     asked: Asked,
     limit: Callable[[Member], np.ndarray],
     harms: Sequence[Harm],
-    moments: np.ndarray | None,
+    moment: float | None,
 ) -> tuple[list[Member], list[dict[str, np.ndarray]]]:
     """Return the curves of a fit for the people asked for, and what every draw says of them."""
     seed = int(fit.attrs["seed"])
     group, solved = [], []
     for typical in carrying(fit):
-        member = people(typical, asked, seed)
-        if moments is not None:
-            member = at_time(member, paths(typical, asked, moments, start_of(trial), seed), 0)
+        member = someone(typical, asked, trial, seed, moment)
         one = solve(member, limit(member), trial)
         if asked.estimand == "coverage":
             one = served(typical, one, limit, trial, seed)

@@ -14,6 +14,7 @@ from hormesis_fit.curves import CURVES, BrainCousens
 from hormesis_fit.density import INTERPRETED, Density
 from hormesis_fit.model import build_model, model_of, specify
 from hormesis_fit.posterior import members
+from hormesis_fit.prediction import replicates
 from hormesis_fit.windows import level_pieces
 
 DOSES = (0.0, 1.0, 4.0, 12.0, 40.0)
@@ -59,7 +60,7 @@ def known_fit(paths, seed=3):
         "constant_data": trial.drop_vars("response"),
     }
     tree = xr.DataTree.from_dict(groups)
-    tree.attrs = {"seed": seed}
+    tree.attrs = {"seed": seed, "family": "gaussian"}
     return tree
 
 
@@ -251,3 +252,27 @@ class TestFigures:
         figure = hf.plot_window_over_time(fit, times=[0.0, 14.0, 28.0], width="double")
         [line] = self.artists(figure, "best_dose")
         np.testing.assert_allclose(line.get_ydata(), result["best_dose"])
+
+
+class TestPredictions:
+    def test_the_mean_response_is_that_of_the_time(self):
+        fit = known_fit([0.02, 0.05])
+        doses = [0.0, 1.0, 10.0]
+        for time in (0.0, 14.0, 60.0):
+            found = hf.predict(fit, doses=doses, time=time).values[0]
+            for draw, slope in enumerate((0.02, 0.05)):
+                np.testing.assert_allclose(found[draw], CURVE(np.array(doses) * np.exp(slope * time)), rtol=1e-12)
+        np.testing.assert_array_equal(hf.predict(fit, doses=doses), hf.predict(fit, doses=doses, time=28.0))
+
+    def test_predicted_rows_drift_with_their_visits(self):
+        fit = known_fit(np.full(400, 0.05))
+        trial = drifting_trial()
+        mean = replicates(fit).mean(("chain", "draw")).values
+        expected = CURVE.drifted(trial["dose"].values, potency=0.05 * trial["time"].values)
+        np.testing.assert_allclose(mean, expected, atol=5 * 2.0 / np.sqrt(400))
+
+    def test_the_figure_shows_the_curve_of_the_windows_time(self):
+        fit = known_fit([0.02, 0.02])
+        fit["window"] = hf.window(fit, time=14.0)
+        [line] = [one for one in hf.plot_window(fit).axes[0].lines if one.get_gid() == "median"]
+        np.testing.assert_allclose(line.get_ydata(), CURVE(line.get_xdata() * np.exp(0.28)), rtol=1e-9)
