@@ -32,6 +32,7 @@ ORDER = [
     "trial",
     "dosing",
     "exposure",
+    "drift.relaxation",
     "drift.steps",
     "drift.drift",
     "drift.process",
@@ -95,7 +96,7 @@ MODULES = {
 # Who may know a heavy library: every other module works without it.
 ALLOWED = {
     "pymc": {"model", "likelihood", "density", "evidence", "engines", "inference"},
-    "pytensor": {"drift.steps", "model", "likelihood", "density", "evidence", "engines", "inference"},
+    "pytensor": {"drift.relaxation", "drift.steps", "model", "likelihood", "density", "evidence", "engines", "inference"},
     "nutpie": {"engines", "inference"},
     "matplotlib": {"drawing", "dose_figures", "people_figures", "time_figures", "prior_figures", "figures", "report"},
     "arviz_plots": {"figures"},

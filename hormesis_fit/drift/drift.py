@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,10 @@ class Drift(Term):
         for processes.
     sources : int
         Standard normal innovations of a process per visit.
+    resting : tuple of float
+        States of a mechanism without the drug.
+    affine : bool
+        Whether the states after a step are a linear function of those before it.
 
     Notes
     -----
@@ -38,7 +43,8 @@ class Drift(Term):
     kind: ClassVar[str] = "process"
     acts_on: ClassVar[str] = ""
     sources: ClassVar[int] = 0
-    initial: ClassVar[float] = 1.0
+    resting: ClassVar[tuple[float, ...]] = (1.0,)
+    affine: ClassVar[bool] = True
 
     def path(self, times: np.ndarray, innovations: Value) -> Value:
         """Return the drift at ascending times, from standard normal innovations.
@@ -87,9 +93,22 @@ class Drift(Term):
         """Return rate [1 / time] and limit of a linear mechanism at constant exposure."""
         raise NotImplementedError(f"{type(self).__name__} has no single rate.")
 
-    def seen(self, state: Value) -> Value:
-        """Return what a state means for the response."""
-        return state
+    def step(self, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
+        """Return the states of a mechanism after one step of constant concentration, element by element.
+
+        Parameters
+        ----------
+        states : sequence of Value
+            States before the step; `resting` without the drug.
+        exposure, duration : Value
+            Concentration [dose] and length of the step [time].
+        """
+        speed, limit = self.rates(exposure)
+        return [limit + (states[0] - limit) * np.exp(-speed * duration)]
+
+    def seen(self, *states: Value) -> Value:
+        """Return what the states mean for the response, relative to no drug [1]."""
+        return states[0]
 
     def __call__(self, exposure: Value, duration: Value, *, start: Value | None = None) -> Value:
         """Return what the mechanism makes of an exposure, at the end of every step.
@@ -108,7 +127,7 @@ class Drift(Term):
         Value
             Relative to the value without the drug [1], shape (..., step).
         """
-        begin = self.initial if start is None else start
+        begin = self.resting[0] if start is None else start
         return self.seen(relaxed(*self.rates(exposure), duration, begin))
 
     def steady_state(self, exposure: Value) -> Value:

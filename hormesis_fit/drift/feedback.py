@@ -52,6 +52,8 @@ class Moderator(Drift):
     source = "https://doi.org/10.1002/psp4.12266"
     kind = "feedback"
     acts_on = "response"
+    resting = (1.0, 1.0)
+    affine = False
 
     feedback: str = option("production", "loss", description="what the moderator acts on")
     action: str = _action()
@@ -123,6 +125,7 @@ class PrecursorPool(Drift):
     source = "https://doi.org/10.1002/psp4.12266"
     kind = "feedback"
     acts_on = "response"
+    resting = (1.0, 1.0)
 
     action: str = _action()
     turnover_rate: Value = rate("k", "rate of loss of the response", 10.0)
@@ -135,18 +138,32 @@ class PrecursorPool(Drift):
 
     def states(self, exposure: Value, duration: Value, *, start: Sequence[Value] = (1.0, 1.0)) -> dict[str, Value]:
         """Return ``pool`` and ``response`` at the end of every step [1], shape (..., step)."""
-        driven = stimulus(self, exposure)
-        loss = self.release_rate * (driven + self.bypass_ratio)
-        limit = self.release_rate * (1 + self.bypass_ratio) / loss
+        loss, limit = self._pool(exposure)
         pool = relaxed(loss, limit, duration, start[0])
-        emptied = before(pool, start[0]) - limit
+        kept, released = self._released(exposure, duration, before(pool, start[0]))
+        [[product]], [gained] = linear([[kept]], [released])
+        return {"pool": pool, "response": product * start[1] + gained}
+
+    def step(self, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
+        loss, limit = self._pool(exposure)
+        kept, released = self._released(exposure, duration, states[0])
+        return [limit + (states[0] - limit) * np.exp(-loss * duration), kept * states[1] + released]
+
+    def seen(self, *states: Value) -> Value:
+        return states[1]
+
+    def _pool(self, exposure: Value) -> tuple[Value, Value]:
+        """Return rate [1 / time] and limit of the pool."""
+        loss = self.release_rate * (stimulus(self, exposure) + self.bypass_ratio)
+        return loss, self.release_rate * (1 + self.bypass_ratio) / loss
+
+    def _released(self, exposure: Value, duration: Value, pool: Value) -> tuple[Value, Value]:
+        """Return what a step keeps of the response and what the pool at its beginning adds."""
+        loss, limit = self._pool(exposure)
         decay = self.turnover_rate * duration + 0 * loss
         # The pool's approach to its limit within a step, convolved with the loss of the response.
-        released = -limit * np.expm1(-decay) + self.turnover_rate * emptied * cascade(
-            self.turnover_rate, loss, duration
-        )
-        [[product]], [gained] = linear([[np.exp(-decay)]], [driven * released])
-        return {"pool": pool, "response": product * start[1] + gained}
+        passed = self.turnover_rate * (pool - limit) * cascade(self.turnover_rate, loss, duration)
+        return np.exp(-decay), stimulus(self, exposure) * (passed - limit * np.expm1(-decay))
 
     def __call__(self, exposure: Value, duration: Value, *, start: Sequence[Value] | None = None) -> Value:
         return self.states(exposure, duration, start=(1.0, 1.0) if start is None else start)["response"]
@@ -168,6 +185,7 @@ class Autoregulation(Drift):
     source = "https://doi.org/10.1002/psp4.12266"
     kind = "feedback"
     acts_on = "response"
+    affine = False
 
     action: str = _action()
     turnover_rate: Value = rate("k", "rate of loss of the response", 10.0)
@@ -216,6 +234,7 @@ class FeedbackSuppression(Drift):
     source = "https://doi.org/10.1016/0065-2571(65)90067-1"
     kind = "feedback"
     acts_on = "exposure"
+    affine = False
 
     turnover_rate: Value = rate("k", "rate of loss of the hormone", 10.0)
     own_level: Value = half_dose("H_0", "concentration of the body's own hormone without the drug")
@@ -282,6 +301,8 @@ class GonadalAxis(Drift):
     source = "https://doi.org/10.1111/j.1365-2125.2006.02820.x"
     kind = "feedback"
     acts_on = "response"
+    resting = (1.0, 1.0, 1.0, 1.0)
+    affine = False
 
     feedback_rate: Value = rate("k_F", "rate of the feedback", 1.0)
     release_rate: Value = rate("k_P", "rate of release from the pool", 1.0)
@@ -330,6 +351,9 @@ class GonadalAxis(Drift):
     ) -> Value:
         begin = (1.0, 1.0, 1.0, 1.0) if start is None else start
         return self.states(exposure, duration, start=begin, substeps=substeps)["testosterone"]
+
+    def seen(self, *states: Value) -> Value:
+        return states[3]
 
 
 def _with(step: Any, substeps: int) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hormesis_fit.drift.drift import Drift, half_dose, hill_slope, occupancy, rate, ratio, share
@@ -123,6 +125,7 @@ class ThreeStateDesensitisation(Drift):
     source = "https://doi.org/10.1113/jphysiol.1957.sp005838"
     kind = "receptor"
     acts_on = "gain"
+    resting = (0.0, 0.0)
 
     recovery_rate: Value = rate("k", "rate at which a silent receptor comes back")
     desensitisation_ratio: Value = ratio("r", "rate of silencing at full occupancy, relative to recovery")
@@ -150,14 +153,21 @@ class ThreeStateDesensitisation(Drift):
         moved = [rest[row] - transfer[row][0] * rest[0] - transfer[row][1] * rest[1] for row in range(2)]
         product, gained = linear(transfer, moved)
         silent, inside = (product[row][0] * start[0] + product[row][1] * start[1] + gained[row] for row in range(2))
-        return {"sensitive": 1 - silent - inside, "silent": silent, "internalised": inside}
+        return {"sensitive": self.seen(silent, inside), "silent": silent, "internalised": inside}
+
+    def step(self, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
+        transfer, rest = self._transfer(exposure, duration), self._rest(exposure)
+        away = [state - limit for state, limit in zip(states, rest, strict=True)]
+        return [rest[row] + transfer[row][0] * away[0] + transfer[row][1] * away[1] for row in range(2)]
+
+    def seen(self, *states: Value) -> Value:
+        return 1 - states[0] - states[1]
 
     def __call__(self, exposure: Value, duration: Value, *, start: tuple[Value, Value] | None = None) -> Value:
         return self.states(exposure, duration, start=(0.0, 0.0) if start is None else start)["sensitive"]
 
     def steady_state(self, exposure: Value) -> Value:
-        silent, inside = self._rest(exposure)
-        return 1 - silent - inside
+        return self.seen(*self._rest(exposure))
 
     def periodic(self, exposure: Value, duration: Value) -> tuple[Value, Value]:
         """Return the shares of silent and internalised receptors at the beginning of a period repeated for ever."""
@@ -214,7 +224,7 @@ class HypotheticalAntagonist(Drift):
     source = "https://doi.org/10.1002/cpt1979253358"
     kind = "receptor"
     acts_on = "gain"
-    initial = 0.0
+    resting = (0.0,)
 
     tolerance_rate: Value = rate("k", "rate at which tolerance follows the drug")
     tolerance_dose: Value = half_dose("T", "concentration at which tolerance halves the effect")
@@ -222,5 +232,5 @@ class HypotheticalAntagonist(Drift):
     def rates(self, exposure: Value) -> tuple[Value, Value]:
         return self.tolerance_rate + 0 * exposure, exposure
 
-    def seen(self, state: Value) -> Value:
-        return 1 / (1 + state / self.tolerance_dose)
+    def seen(self, *states: Value) -> Value:
+        return 1 / (1 + states[0] / self.tolerance_dose)

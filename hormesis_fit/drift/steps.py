@@ -173,6 +173,10 @@ def relaxed(rate: Value, target: Value, duration: Value, start: Value) -> Value:
         Value before the first step.
     """
     decay = rate * duration
+    if is_symbolic(decay) or is_symbolic(target) or is_symbolic(start):
+        from hormesis_fit.drift.relaxation import relaxation
+
+        return relaxation(decay, target, start)
     [[product]], [gained] = linear([[np.exp(-decay)]], [-target * np.expm1(-decay)])
     return product * start + gained
 
@@ -246,10 +250,28 @@ def _symmetric(rates: Callable, states: Sequence[Value], duration: Value) -> lis
 
 def march(step: Callable, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
     """Apply one-step maps in turn and return each state at the end of every step, shape (..., step)."""
+    if any(is_symbolic(value) for value in (exposure, duration, *states)):
+        return _scanned(step, states, exposure, duration)
     count, kept = length(duration, exposure), []
-    if count is None:
-        raise ValueError("Expected a fixed number of steps for a nonlinear drift: give the durations as an array.")
-    for k in range(count):
+    for k in range(count or 0):
         states = step(states, take(exposure, k), take(duration, k))
         kept.append(states)
     return [stacked(series) for series in zip(*kept, strict=True)]
+
+
+def _scanned(step: Callable, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
+    import pytensor
+    import pytensor.tensor as pt
+
+    exposure, duration = pt.as_tensor(exposure), pt.as_tensor(duration)
+    columns = [pt.moveaxis(series, -1, 0)[..., None] for series in (exposure, duration)]
+    first = step(states, *(column[0] for column in columns))
+    begin = [pt.zeros_like(after) + before for before, after in zip(states, first, strict=True)]
+    found = pytensor.scan(
+        lambda concentration, length, *now: step(now, concentration, length),
+        sequences=columns,
+        outputs_info=begin,
+        return_updates=False,
+    )
+    series = found if isinstance(found, list | tuple) else [found]
+    return [pt.moveaxis(one[..., 0], 0, -1) for one in series]
