@@ -36,6 +36,9 @@ from hormesis_fit.people_options import (
     read_times,
     read_vary,
 )
+from hormesis_fit.plan_commands import plan_design, plan_next
+from hormesis_fit.screen_commands import GUIDE as SCREEN_GUIDE
+from hormesis_fit.screen_commands import screen
 
 # PyMC costs seconds to import: it is imported by the commands that fit, when the input was found to be good.
 if TYPE_CHECKING:
@@ -68,6 +71,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
+
+
+app.command(epilog=SCREEN_GUIDE)(screen)
 
 
 def _version(wanted: bool) -> None:
@@ -332,6 +338,10 @@ def data(
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failure(f"{out} cannot be written ({error.strerror}): choose another file with --out.") from None
+
+
+app.command("next")(plan_next)
+app.command("design")(plan_design)
 
 
 def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -11,13 +12,15 @@ import xarray as xr
 from hormesis_fit.drift import DRIFTS, Drift
 from hormesis_fit.drift.process import time_scale_prior
 from hormesis_fit.parameter import Parameter, Prior, Value
-from hormesis_fit.wording import unknown
+from hormesis_fit.wording import listing, unknown
 
 TARGETS = {
     "potency": "log-potency: half-effect doses are divided by its exponential",
     "gain": "log-gain: the effect of the drug is multiplied by its exponential",
     "baseline": "log-baseline: the response without the drug is multiplied by its exponential",
+    "exposure": "the body's own production, to which the drug is added",
 }
+NATURAL = {"": "potency", "gain": "gain", "response": "baseline", "exposure": "exposure"}
 VISIT = "visit"
 
 type DriftLike = str | type[Drift] | Drift
@@ -73,6 +76,52 @@ class Course:
         return self.term.with_values(own).path(np.array([*self.times, *later]), innovations)
 
 
+@dataclass(frozen=True)
+class Mechanism:
+    """What the exposure in time does to the response.
+
+    Attributes
+    ----------
+    target : str
+        What it changes: a key of `TARGETS`.
+    term : Drift
+        Template, or with numbers or draws as parameters.
+    """
+
+    target: str
+    term: Drift
+
+    def parameters(self) -> dict[str, Parameter]:
+        """What is known of its parameters, by their names in the model."""
+        return {f"{self.target}_{name}": known for name, known in self.term.parameters().items()}
+
+    def priors(self) -> dict[str, Prior]:
+        """Their unit-free priors; parameters with a number have none."""
+        return {f"{self.target}_{name}": prior for name, prior in self.term.priors().items()}
+
+    def with_values(self, values: Mapping[str, Value]) -> Drift:
+        """Return the mechanism with the values of a model as its parameters."""
+        named = {name: f"{self.target}_{name}" for name in self.term.parameters()}
+        return self.term.with_values({name: values[full] for name, full in named.items() if full in values})
+
+    def applied(self, term: Any, exposure: Value, seen: Value, shifts: Mapping[str, Value]) -> tuple[Value, dict]:
+        """Return the exposure that the curve meets, and all shifts, for what the mechanism has come to.
+
+        Parameters
+        ----------
+        term : Drift
+            The mechanism with its parameters.
+        exposure, seen : Value
+            Concentration, and what the mechanism makes of the history, relative to no drug.
+        shifts : mapping
+            What other drifts add, by what they change.
+        """
+        if self.target == "exposure":
+            net = exposure - term.own_level * (1 - seen)
+            return (net + abs(net)) / 2, dict(shifts)
+        return exposure, dict(shifts) | {self.target: shifts.get(self.target, 0.0) + np.log(seen)}
+
+
 def find_drift(drift: DriftLike) -> Drift:
     """Return the template of a drift by its name, class or itself."""
     if isinstance(drift, str):
@@ -83,18 +132,43 @@ def find_drift(drift: DriftLike) -> Drift:
         drift = drift()
     if not isinstance(drift, Drift):
         raise TypeError(f"A drift is a name, a subclass of Drift or a template, got {type(drift).__name__}.")
-    if drift.kind != "process":
-        raise ValueError(
-            f"{type(drift).__name__} needs an exposure in time, which fit() does not take: call it with an exposure, "
-            "or use a process such as OrnsteinUhlenbeck."
-        )
     return drift
+
+
+def find_drifts(drift: DriftLike | Mapping[str, DriftLike] | None) -> dict[str, Drift]:
+    """Return the templates of drifts by what they change, or say in one sentence why they cannot be."""
+    if drift is None:
+        return {}
+    if not isinstance(drift, Mapping):
+        term = find_drift(drift)
+        return {NATURAL[term.acts_on]: term}
+    found = {}
+    for target, one in drift.items():
+        if target not in TARGETS:
+            raise ValueError(unknown("drift of", target, TARGETS))
+        term = found[target] = find_drift(one)
+        natural = NATURAL[term.acts_on]
+        if target == "exposure" if term.kind == "process" else target != natural:
+            raise ValueError(
+                f"{type(term).__name__} changes the {natural} and not the {target}: write "
+                f'drift={{"{natural}": "{type(term).__name__}"}}.'
+            )
+    mechanisms = [type(term).__name__ for term in found.values() if term.kind != "process"]
+    if len(mechanisms) > 1:
+        raise ValueError(f"One mechanism at a time can be told from data, got {listing(mechanisms)}: choose one.")
+    return found
+
+
+def mechanism_of(drift: DriftLike | Mapping[str, DriftLike] | None) -> Mechanism | None:
+    """Return the mechanism among the drifts, if there is one."""
+    terms = find_drifts(drift)
+    return next((Mechanism(target, term) for target, term in terms.items() if term.kind != "process"), None)
 
 
 def courses_of(
     trial: xr.Dataset, drift: DriftLike | Mapping[str, DriftLike] | None, varying: Sequence[str]
 ) -> tuple[Course, ...]:
-    """Return the drifts of a model, or say in one sentence what the design cannot tell.
+    """Return the processes of a model, or say in one sentence what the design cannot tell.
 
     Parameters
     ----------
@@ -105,21 +179,18 @@ def courses_of(
     varying : sequence of str
         What has a path per subject.
     """
-    if drift is None:
+    asked = {target: term for target, term in find_drifts(drift).items() if term.kind == "process"}
+    if not asked:
         return ()
-    asked = drift if isinstance(drift, Mapping) else {"potency": drift}
-    for target in asked:
-        if target not in TARGETS:
-            raise ValueError(unknown("drift of", target, TARGETS))
     if "time" not in trial:
         raise ValueError("A drift needs times: read the table with time=.")
     check_design(trial, asked)
     found = []
-    for target, one in asked.items():
+    for target, term in asked.items():
         labels: tuple[str, ...] = ()
         if target in varying:
             labels = tuple(str(label) for label in np.unique(trial["subject"].values))
-        found.append(Course(target, find_drift(one), tuple(visits(trial).tolist()), labels))
+        found.append(Course(target, term, tuple(visits(trial).tolist()), labels))
     return tuple(found)
 
 
@@ -177,6 +248,22 @@ def design_notes(trial: xr.Dataset) -> list[str]:
     return notes
 
 
-def names_of(courses: Sequence[Course]) -> str:
+def mechanism_record(mechanism: Mechanism | None) -> dict[str, Any]:
+    """Return what rebuilds a mechanism: its class, options, fixed numbers and target; nothing without one."""
+    if mechanism is None:
+        return {}
+    term = mechanism.term
+    fixed = {name: float(getattr(term, name)) for name in term.parameters() if name not in term.priors()}
+    return {"drift": type(term).__name__, "options": term.structure(), "fixed": fixed, "target": mechanism.target}
+
+
+def mechanism_from(record: Mapping[str, Any]) -> Mechanism | None:
+    """Rebuild a mechanism from its record."""
+    if not record:
+        return None
+    return Mechanism(record["target"], DRIFTS[record["drift"]](**record["options"], **record["fixed"]))
+
+
+def names_of(courses: Sequence[Course | Mechanism]) -> str:
     """Return the drifts in words, for attrs and reports."""
     return ", ".join(f"{type(one.term).__name__} of {one.target}" for one in courses) or "none"

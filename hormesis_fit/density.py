@@ -48,7 +48,9 @@ class Density:
     def set_data(self, data: Mapping[str, np.ndarray]) -> None:
         """Replace the numbers of the model, also by another number of observations."""
         with self.model:
-            pm.set_data(dict(data), coords={"observation": np.arange(len(data["dose"]))})
+            doses = {name: len(value) for name, value in data.items() if name.rpartition("::")[2] == "dose"}
+            coords = {f"{name[:-4].replace('::', '_')}observation": np.arange(size) for name, size in doses.items()}
+            pm.set_data(dict(data), coords=coords)
 
     def __call__(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log prior and log likelihood at points of shape (n, dimension), both of shape (n,)."""
@@ -56,10 +58,16 @@ class Density:
         return _finite(prior), _finite(likelihood.sum(axis=1))
 
     def pointwise(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return log prior, shape (n,), and log likelihood of every observation, shape (n, observation)."""
+        """Return log prior, shape (n,), and log likelihood of every observation, shape (n, observation).
+
+        Where the model has several outcomes, the observations of each follow those of the one before.
+        """
         # Far out in the prior a mean overflows or rounds to 0 or 1: such points count as impossible.
         with np.errstate(all="ignore"):
-            return self._evaluate(points)
+            found = self._evaluate(points)
+            prior = np.sum(found[: len(self.names)], axis=0)
+        likelihoods = found[len(self.names) :]
+        return prior, likelihoods[0] if len(likelihoods) == 1 else np.concatenate(likelihoods, axis=1)
 
     def constrain(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """Return the parameters at unconstrained points, each of shape (n, ...)."""
@@ -79,13 +87,14 @@ class Density:
 
     @cached_property
     def _evaluate(self):
-        """Log prior and pointwise log likelihood; built from the pieces: `model.logp` would canonicalise the graph
-        first, which costs more than all the rest of a fit.
+        """Log prior of each parameter and pointwise log likelihood of each outcome.
+
+        Built from the pieces: `model.logp` would canonicalise the graph first, which costs more than all the rest of a
+        fit. The prior is not summed in the graph, where NumPy has no sum of more than 31 terms.
         """
-        constrained, log_prior = self._scalar_graph()
-        [observed] = self.model.observed_RVs
-        log_likelihood = pm.logp(observed, self.model.rvs_to_values[observed])
-        return self._vectorized([log_prior, clone_replace(log_likelihood, constrained)])
+        constrained, terms = self._scalar_graph()
+        each = [pm.logp(one, self.model.rvs_to_values[one]) for one in self.model.observed_RVs]
+        return self._vectorized([*terms, *clone_replace(each, constrained)])
 
     @cached_property
     def _constrain(self):
@@ -121,7 +130,7 @@ class Density:
             term = term if transform is None else term + transform.log_jac_det(value, *rv.owner.inputs)
             terms.append(term.sum() if term.ndim else term)
             constrained[rv] = x
-        return constrained, pt.add(*terms)
+        return constrained, terms
 
     def _vectorized(self, outputs):
         points = pt.matrix("points")

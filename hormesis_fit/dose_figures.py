@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 
 from hormesis_fit.drawing import (
     BLUE,
+    FEWEST,
     INK,
     NARROW,
     VERMILION,
@@ -24,20 +25,24 @@ from hormesis_fit.drawing import (
     draw_means,
     draw_rug,
     headline,
+    is_binary,
     label,
     legend,
     number,
+    repeated,
+    scatter,
     shade,
     styled,
     title,
     with_unit,
 )
 from hormesis_fit.estimands import Asked, asked_for
+from hormesis_fit.hierarchy import WITHIN
 from hormesis_fit.posterior import carrying, domain, trial_of
 from hormesis_fit.prediction import outcome_of, predict
-from hormesis_fit.request import asked_of
+from hormesis_fit.request import asked_of, when_of
 from hormesis_fit.sensitivity import window_of
-from hormesis_fit.timecourse import someone
+from hormesis_fit.timecourse import moment_of, someone
 from hormesis_fit.windows import threshold_of
 
 
@@ -66,7 +71,8 @@ def plot_window(
     -----
     Line and bands are the median, 50 % and 95 % of the mean response, not of single responses; where the line is
     dashed, no dose was tested. They are those of the people whose window it is: of new subjects for the window of a
-    share of the population.
+    share of the population. Where a response is one of two, such as a category reached or not, circles are their shares
+    at a dose. The window of one subject comes with the rows of this subject only, or with their means.
     """
     trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.86)
@@ -75,13 +81,13 @@ def plot_window(
     handles = shade(axes, window)
     asked = shown_people(fit, window)
     whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
-    whose |= {"time": window.attrs.get("time")}
+    whose |= when_of(window)
     curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
     handles += draw_bands(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
-    hidden = "subject" in trial and not show_subjects
-    handles.append(draw_means(axes, trial) if hidden else draw_data(axes, trial))
-    axes.set_ylim(response_limits(spans(trial, hidden=hidden), curve, control))
+    handle, held = _draw_rows(axes, trial, asked.subject, show_subjects)
+    handles.append(handle)
+    axes.set_ylim(response_limits(held, curve, control))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
     axis.mark_break(axes)
     if "standard_dose" in trial.attrs:
@@ -97,12 +103,21 @@ def shown_people(fit: xr.DataTree, window: xr.Dataset) -> Asked:
     return asked_for(fit, "new" if asked.estimand == "coverage" else asked.estimand, asked.subject)
 
 
-def spans(trial: xr.Dataset, *, hidden: bool) -> np.ndarray:
-    """Return the responses that an axis has to hold: all, or what is drawn in their place."""
-    if not hidden:
-        return trial["response"].values
-    ends = [group.mean() + sign * group.std(ddof=1) for _, group in crowds(trial) for sign in (-1, 0, 1)]
-    return np.array(ends) if ends else np.full(1, trial["response"].values.mean())
+def _draw_rows(ax: Axes, trial: xr.Dataset, subject: str | None, show_subjects: bool) -> tuple[Line2D, np.ndarray]:
+    """Draw the rows of the people whose window it is, or what stands for them; return legend and what is to be held."""
+    hidden = "subject" in trial and not show_subjects
+    rows = rows_of_subject(trial, subject) if subject and "subject" in trial else trial
+    if not (hidden or is_binary(rows)):
+        return draw_data(ax, rows), rows["response"].values
+    groups = repeated(rows) if rows is not trial else crowds(rows, fewest=FEWEST if hidden else 1)
+    ends = [group.mean() + sign * scatter(rows, group) for _, group in groups for sign in (-1, 0, 1)]
+    held = np.array(ends) if ends else np.full(1, rows["response"].values.mean())
+    return draw_means(ax, rows, groups, "of the subject " if rows is not trial else ""), held
+
+
+def rows_of_subject(trial: xr.Dataset, subject: str) -> xr.Dataset:
+    """Return the rows of one subject, named in full or within its centre."""
+    return trial.isel(observation=trial["subject"].values.astype(str) == subject.split(WITHIN)[-1])
 
 
 def draw_bands(ax: Axes, axis: DoseAxis, curve: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> list:
@@ -143,7 +158,7 @@ def _draw_references(ax: Axes, fit: xr.DataTree, window: xr.Dataset, control: np
 
 def _threshold(fit: xr.DataTree, window: xr.Dataset) -> float:
     """Median over the draws of the response at which the benefit asked for begins [response]."""
-    whose, seed, moment = shown_people(fit, window), int(fit.attrs["seed"]), window.attrs.get("time")
+    whose, seed, moment = shown_people(fit, window), int(fit.attrs["seed"]), moment_of(fit, **when_of(window))
     group = [someone(member, whose, trial_of(fit), seed, moment) for member in carrying(fit)]
     asked = float(window.attrs["benefit"]), str(window.attrs["benefit_scale"])
     each = [member.control + member.curve.sign * threshold_of(member, *asked) for member in group]

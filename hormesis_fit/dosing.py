@@ -33,8 +33,8 @@ class Regimen:
 
     Attributes
     ----------
-    dose : float
-        Each dose [dose].
+    dose : float, optional
+        Each dose [dose]; None for the dose of each row of the trial.
     interval : float
         Time between doses [time].
     n : int
@@ -50,7 +50,7 @@ class Regimen:
     [0.0, 12.0, 24.0]
     """
 
-    dose: float
+    dose: float | None
     interval: float
     n: int
     start: float = 0.0
@@ -60,7 +60,7 @@ class Regimen:
         bounds = {"dose": 0.0, "interval": 0.0, "start": 0.0, "duration": 0.0}
         for name, least in bounds.items():
             value = getattr(self, name)
-            if name == "duration" and value is None:
+            if name in ("dose", "duration") and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float | np.number):
                 raise TypeError(f"Expected a number for {name}= of a regimen, got {quote(value)}: give one number.")
@@ -78,13 +78,22 @@ class Regimen:
                 "use a longer interval."
             )
 
-    def events(self, subjects: Sequence[str] = (EVERYONE,), *, dose_unit: str = "", time_unit: str = "") -> xr.Dataset:
+    def events(
+        self,
+        subjects: Sequence[str] = (EVERYONE,),
+        *,
+        dose: float | None = None,
+        dose_unit: str = "",
+        time_unit: str = "",
+    ) -> xr.Dataset:
         """Return the dose events.
 
         Parameters
         ----------
         subjects : sequence of str
             Who is given the doses; by default every subject.
+        dose : float, optional
+            Each dose [dose], for a regimen that has none of its own.
         dose_unit, time_unit : str
             Units, such as "mg" and "h".
 
@@ -93,14 +102,16 @@ class Regimen:
         xarray.Dataset
             As from `read_regimen`, dims (event).
         """
-        names = [str(subject) for subject in subjects]
+        names, given = [str(subject) for subject in subjects], self.dose if dose is None else dose
+        if given is None:
+            raise ValueError("Expected a dose for a regimen that has none of its own: give dose=.")
         times = self.start + self.interval * np.arange(self.n)
-        rate = 0.0 if self.duration is None else self.dose / self.duration
+        rate = 0.0 if self.duration is None else given / self.duration
         size = len(names) * self.n
         columns = {
             "subject": np.repeat(np.array(names, dtype=object), self.n),
             "time": np.tile(times, len(names)),
-            "amount": np.full(size, float(self.dose)),
+            "amount": np.full(size, float(given)),
             "rate": np.full(size, float(rate)),
             "interval": np.zeros(size),
             "steady": np.zeros(size),

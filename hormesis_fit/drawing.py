@@ -22,7 +22,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-from hormesis_fit.phrases import printable, whose_words
+from hormesis_fit.phrases import is_share, printable, whose_words
 from hormesis_fit.posterior import domain
 from hormesis_fit.windows import level_pieces
 
@@ -139,9 +139,10 @@ def benefit_label(window: xr.Dataset, trial: xr.Dataset) -> str:
         case "sd":
             return f"{sign}{number(size)} SD"
         case "level":
-            return f"{'at least' if sign == '+' else 'at most'} {with_unit(number(size), unit)}"
+            words = f"{number(100 * size)} %" if is_share(trial) else with_unit(number(size), unit)
+            return f"{'at least' if sign == '+' else 'at most'} {words}"
         case _:
-            return f"{sign}{with_unit(number(size), unit)}"
+            return f"{sign}{f'{number(100 * size)} points' if is_share(trial) else with_unit(number(size), unit)}"
 
 
 @dataclass(frozen=True)
@@ -328,23 +329,41 @@ def _row_words(trial: xr.Dataset) -> str:
     return "means of groups" if "n" in trial else "responses"
 
 
-def crowds(trial: xr.Dataset) -> list[tuple[float, np.ndarray]]:
+def crowds(trial: xr.Dataset, *, fewest: int = FEWEST) -> list[tuple[float, np.ndarray]]:
     """Return the responses at every dose that enough subjects had for their mean to show nobody."""
     dose, response = trial["dose"].values, trial["response"].values
     labels = trial["subject"].values if "subject" in trial else np.arange(dose.size)
     found = [(float(one), dose == one) for one in np.unique(dose)]
-    return [(one, response[held]) for one, held in found if np.unique(labels[held]).size >= FEWEST]
+    return [(one, response[held]) for one, held in found if np.unique(labels[held]).size >= fewest]
 
 
-def draw_means(ax: Axes, trial: xr.Dataset) -> Line2D:
-    """Draw mean and SD of the responses at every dose, in place of rows of subjects; return the legend."""
+def repeated(trial: xr.Dataset) -> list[tuple[float, np.ndarray]]:
+    """Return the responses at every dose with several of them: their mean is no row."""
+    dose, response = trial["dose"].values, trial["response"].values
+    found = [(float(one), response[dose == one]) for one in np.unique(dose)]
+    return [(one, group) for one, group in found if group.size > 1]
+
+
+def is_binary(trial: xr.Dataset) -> bool:
+    """Whether every response of an outcome is one of two, so that only their share can be drawn."""
+    return is_share(trial) and "n" not in trial and bool(np.isin(trial["response"].values, (0.0, 1.0)).all())
+
+
+def scatter(trial: xr.Dataset, group: np.ndarray) -> float:
+    """Return the SD of responses, or the standard error of their share where each is one of two."""
+    middle = group.mean()
+    return float(np.sqrt(middle * (1 - middle) / group.size) if is_binary(trial) else group.std(ddof=1))
+
+
+def draw_means(ax: Axes, trial: xr.Dataset, groups: Sequence[tuple[float, np.ndarray]], whose: str = "") -> Line2D:
+    """Draw what stands for the rows at every dose, mean and SD or a share and its SE; return the legend."""
     style = {"marker": "o", "linestyle": "none", "markersize": 3.2, "markeredgewidth": 0.5, "color": INK}
-    groups = crowds(trial)
     for one, group in groups:
-        middle, spread = group.mean(), group.std(ddof=1)
+        middle, spread = group.mean(), scatter(trial, group)
         ax.plot([one, one], [middle - spread, middle + spread], color=INK, linewidth=0.7, zorder=3, clip_on=False)
     ax.plot([one for one, _ in groups], [group.mean() for _, group in groups], gid="means", zorder=3.1, **style)
-    return Line2D([], [], label="mean and SD at a dose", **style | {"linestyle": "-", "linewidth": 0.7})
+    words = f"{'share and SE' if is_binary(trial) else 'mean and SD'} {whose}at a dose"
+    return Line2D([], [], label=words, **style | {"linestyle": "-", "linewidth": 0.7})
 
 
 def draw_rug(ax: Axes, trial: xr.Dataset) -> Line2D:

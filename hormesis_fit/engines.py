@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -18,10 +18,13 @@ from hormesis_fit.curves import Curve
 from hormesis_fit.density import Density
 from hormesis_fit.evidence import bridge_evidence, pareto_k
 from hormesis_fit.importance import Plan, importance_sample
-from hormesis_fit.model import Specification, model_data, model_of
+from hormesis_fit.model import model_data, model_of
+from hormesis_fit.specification import Specification
 
 FLAT = 10  # parameters up to which importance sampling was found to work
 HEALTHY_ESS = 400
+START_POINTS = 600  # draws of the prior among which NUTS looks for a start of a mechanism ...
+START_CHOICE = 12  # ... and how many of the best it starts from
 CACHE_SIZE = 32  # model structures kept, the least recently used goes first
 MOST_THINNING = 20  # of the transitions of a second NUTS run ...
 MOST_WORK = 2e8  # ... and gradients of one observation that it may take: about a minute
@@ -34,6 +37,10 @@ class Machine:
 
     def __init__(self, specification: Specification, trial: xr.Dataset) -> None:
         self.density = Density(model_of(specification, trial))
+        self.mechanistic = specification.mechanism is not None
+        # Thousands of points at once, each with all steps of a history, cost more than a compilation; the loop of a
+        # nonlinear mechanism costs less than its own.
+        self.stepped = self.mechanistic and specification.mechanism.term.affine
 
     @cached_property
     def sampler(self) -> Any:
@@ -113,7 +120,8 @@ def run_curve(
     machine.density.set_data(data)
     rng = settings.generator(label)
     seconds["compile"] += time.perf_counter() - started
-    if settings.engine == "nuts" or (settings.engine == "auto" and machine.density.dimension > FLAT):
+    slow = machine.density.dimension > FLAT or machine.stepped
+    if settings.engine == "nuts" or (settings.engine == "auto" and slow):
         result, note = _nuts_first(machine, data, settings, rng, seconds)
     else:
         result, note = _importance_first(machine, data, settings, rng, seconds)
@@ -166,9 +174,7 @@ def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) 
     sample = importance_sample(density, density.prior_draws(plan.prior_points, rng), rng, plan)
     points = sample.resample(settings.chains * settings.draws, rng)
     k, ess = pareto_k(sample.log_weights), sample.ess
-    healthy = np.isfinite(sample.log_evidence) and ess >= HEALTHY_ESS
-    # k-hat alone cries wolf in one of seven fits whose effective sample size is above 10,000.
-    healthy &= k < 0.7 or (ess >= 4000 and sample.weights.max() < 0.01)
+    sound = healthy(sample.log_evidence, ess, k, sample.weights.max())
     seconds["sample"] += time.perf_counter() - started
     return Result(
         chains=points.reshape(settings.chains, settings.draws, -1),
@@ -177,8 +183,14 @@ def _importance(machine: Machine, settings: Settings, rng, plan: Plan, seconds) 
         log_evidence_se=sample.log_evidence_se,
         ess=ess,
         pareto_k=k,
-        complaints=() if healthy else (f"k-hat {k:.2f}, effective sample size {ess:.0f}",),
+        complaints=() if sound else (f"k-hat {k:.2f}, effective sample size {ess:.0f}",),
     )
+
+
+def healthy(log_evidence: float, ess: float, k: float, heaviest: float) -> bool:
+    """Tell whether a sample of weighted points may be used, from its sizes and the share of its heaviest point."""
+    # k-hat alone cries wolf in one of seven fits whose effective sample size is above 10,000.
+    return bool(np.isfinite(log_evidence) and ess >= HEALTHY_ESS and (k < 0.7 or (ess >= 4000 and heaviest < 0.01)))
 
 
 def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
@@ -203,8 +215,11 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     seconds["compile"] += time.perf_counter() - started
     started = time.perf_counter()
     used = {variable.name for variable in compiled.shared_var_keys}
+    filled = compiled.with_data(**{name: value for name, value in data.items() if name in used})
+    if machine.mechanistic:
+        filled = replace(filled, initial_point_func=_starts(machine.density, rng))
     trace = nutpie.sample(
-        compiled.with_data(**{name: value for name, value in data.items() if name in used}),
+        filled,
         draws=settings.draws * thinning,
         tune=settings.tune,
         chains=settings.chains,
@@ -229,6 +244,18 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     seconds["sample"] += time.perf_counter() - started
     kept_stats = {name: stats[name].values for name in ("diverging", "energy")}
     return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, work=work, **health)
+
+
+def _starts(density: Density, rng: np.random.Generator) -> Callable[[int], np.ndarray]:
+    """Return where a chain begins, by its seed: somewhere in the better part of the prior.
+
+    A mechanism can hide behind noise, with every receptor lost at once: a chain that begins there stays there.
+    """
+    points = density.prior_draws(START_POINTS, rng)
+    height = np.add(*density(points))
+    height = np.where(np.isfinite(height), height, -np.inf)
+    best = np.argsort(-height)[:START_CHOICE]
+    return lambda seed: points[best[np.random.default_rng(seed % 2**32).integers(len(best))]]
 
 
 def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,9 +12,8 @@ import xarray as xr
 from scipy.special import ndtri
 from scipy.stats import qmc
 
-from hormesis_fit.hierarchy import WITHIN, Effect, design_of, displaced, shifts_of
+from hormesis_fit.hierarchy import WITHIN, Effect, Shared, design_of, displaced, shifts_of
 from hormesis_fit.posterior import Member, members, trial_of
-from hormesis_fit.quantities import solve
 from hormesis_fit.wording import listing, quote, unknown
 
 ESTIMANDS = ("typical", "population", "new", "coverage")
@@ -21,6 +21,9 @@ PERSON = "subject"
 PEOPLE = 64  # people in the population of one draw
 BLOCK = 250  # draws whose populations are solved at a time: 16,000 curves in 0.2 GB
 SHARE = 0.8  # of the population whom a dose has to serve, for the estimand "coverage"
+
+
+NEEDED = math.ceil(SHARE * PEOPLE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Asked:
     def label(self) -> str:
         """What a result says of it."""
         return self.estimand if self.subject is None else "subject"
+
+
+EACH = Asked("each")  # the population of every draw, person by person, as `populations` gives them
 
 
 def asked_for(fit: xr.DataTree, estimand: str, subject: object) -> Asked:
@@ -103,7 +109,7 @@ def is_known(member: Member, subject: str) -> bool:
     return any(_is_called(label, subject) for one in _persons(effects_in(member)) for label in one.labels)
 
 
-def people(member: Member, asked: Asked, seed: int) -> Member:
+def people(member: Member, asked: Asked, seed: int, *, benefit: Mapping[Effect, np.ndarray] | None = None) -> Member:
     """Return a curve of a fit with the parameters of the people asked for.
 
     Parameters
@@ -114,24 +120,73 @@ def people(member: Member, asked: Asked, seed: int) -> Member:
         Whose window.
     seed : int
         Of new subjects.
+    benefit : mapping, optional
+        Of a side effect that shares something with the benefit: offsets of these people there, by `offsets_of`.
 
     Returns
     -------
     Member
         One person per draw, or the population of each draw.
     """
+    offsets = offsets_of(member, asked, seed)
+    if asked.subject is not None:
+        return _with_covariates(_moved(member, offsets), asked)
+    if not offsets:
+        return member
+    several = max(offset.ndim for offset in offsets.values()) - 1
+    flat = {str(name): one.values for name, one in member.draws.data_vars.items() if one.dims == ("sample",)}
+    shares = {name: value.reshape(-1, *[1] * several) for name, value in flat.items()}
+    return _moved(member, shared_offsets(member, offsets, benefit or {}, shares))
+
+
+def offsets_of(member: Member, asked: Asked, seed: int) -> dict[Effect, np.ndarray]:
+    """Return the standardised offsets of the people asked for, shape (sample, 1), or (1, 1, person) for a population.
+
+    Parameters
+    ----------
+    member, asked, seed
+        As in `people`.
+    """
     effects = effects_in(member)
     if asked.subject is not None:
-        moved = _moved(member, {one: _offset_of(member, one, effects, asked.subject) for one in effects})
-        return _with_covariates(moved, asked)
+        return {one: _offset_of(member, one, effects, asked.subject) for one in effects}
     if asked.estimand == "typical" or not effects:
-        return member
+        return {}
     varied = _persons(effects)
     if asked.estimand == "new":
         rng = np.random.default_rng([seed, 3])
-        return _moved(member, {one: rng.standard_normal((member.size, 1)) for one in varied})
+        return {one: rng.standard_normal((member.size, 1)) for one in varied}
     crowd = _crowd(len(varied), seed)
-    return _moved(member, {one: crowd[None, None, :, k] for k, one in enumerate(varied)})
+    if asked.estimand == "each":
+        return {one: np.tile(crowd[:, k], member.size // PEOPLE)[:, None] for k, one in enumerate(varied)}
+    return {one: crowd[None, None, :, k] for k, one in enumerate(varied)}
+
+
+def shared_offsets(
+    member: Member,
+    offsets: Mapping[Effect, np.ndarray],
+    benefit: Mapping[Effect, np.ndarray],
+    shares: Mapping[str, np.ndarray],
+) -> dict[Effect, np.ndarray]:
+    """Return offsets in a side effect that go with those in the benefit.
+
+    Parameters
+    ----------
+    member : Member
+        Of the side effect.
+    offsets, benefit : mapping
+        Independent standardised offsets in both, of shapes that broadcast.
+    shares : mapping
+        Correlations as shares, by name, to broadcast against the offsets.
+    """
+    found = dict(offsets)
+    partners = {(one.parameter, one.group): offset for one, offset in benefit.items()}
+    for parameter, group in json.loads(member.draws.attrs.get("shared", "[]")):
+        common = Shared(parameter, group)
+        for one, own in offsets.items():
+            if (one.parameter, one.group) == (parameter, group) and (parameter, group) in partners:
+                found[one] = common.mixed(own, partners[parameter, group], shares[common.name])
+    return found
 
 
 def _with_covariates(member: Member, asked: Asked) -> Member:
@@ -154,7 +209,8 @@ def _crowd(dimension: int, seed: int) -> np.ndarray:
     """Standard normal offsets of a population, evenly spread, shape (person, effect)."""
     rng = np.random.default_rng([seed, 4])
     uniform = qmc.Sobol(dimension, rng=rng).random(PEOPLE)
-    return ndtri(np.clip(uniform, 1e-9, 1 - 1e-9))
+    # In random order: the same people have other offsets in a side effect, whose sequence has the same pattern.
+    return rng.permutation(ndtri(np.clip(uniform, 1e-9, 1 - 1e-9)))
 
 
 def _is_called(label: str, subject: str) -> bool:
@@ -193,41 +249,59 @@ def _moved(member: Member, offsets: Mapping[Effect, np.ndarray]) -> Member:
     return replace(member, curve=member.curve.with_values(values))
 
 
-def served(member: Member, typical: Mapping[str, np.ndarray], limits: np.ndarray, trial: xr.Dataset, seed: int):
+def populations(member: Member) -> Iterator[Member]:
+    """Yield some draws of a curve at a time, every draw once for each person of its population."""
+    for start in range(0, member.size, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, member.size))
+        yield member.take(np.repeat(rows, PEOPLE))
+
+
+def served(
+    member: Member, typical: Mapping[str, np.ndarray], solved: Callable[[Member], Mapping[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     """Return the doses that serve a share of the population of every draw, in place of a typical subject's window.
+
+    A person is served by a dose that has the benefit and breaks no limit in this person.
 
     Parameters
     ----------
     member : Member
         Of the typical subject.
     typical : mapping
-        What `solve` finds for the typical subject.
-    limits : callable
-        Maps a member to the benefit that counts, shape (sample,) [response].
-    trial : Dataset
-        dims (observation,).
-    seed : int
-        Of the population.
+        What was found for the typical subject.
+    solved : callable
+        Maps what `populations` gives to the windows of these people, as `quantities.solve` does, within their limits on
+        harm.
     """
-    varied = _persons(effects_in(member))
-    crowd = _crowd(len(varied), seed)
-    edges = []
-    for start in range(0, member.size, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, member.size))
-        offsets = {one: np.tile(crowd[:, k], len(rows))[:, None] for k, one in enumerate(varied)}
-        each = _moved(member.take(np.repeat(rows, PEOPLE)), offsets)
-        solved = solve(each, limits(each), trial)
-        exists = solved["exists"].reshape(-1, PEOPLE)
-        low = np.where(exists, solved["window_lower"].reshape(-1, PEOPLE), np.inf)
-        high = np.where(exists, solved["window_upper"].reshape(-1, PEOPLE), -np.inf)
-        edges.append(hull(low, high, int(np.ceil(SHARE * PEOPLE))))
-    lower, upper = (np.concatenate(side) for side in zip(*edges, strict=True))
-    there = lower <= upper
-    return dict(typical) | {
-        "window_lower": np.where(there, lower, np.nan),
-        "window_upper": np.where(there, upper, np.nan),
-        "exists": there,
-    }
+    columns: dict[str, list[np.ndarray]] = {"window_lower": [], "window_upper": [], "binding": [], "harm_limit": []}
+    for block in populations(member):
+        each = {
+            name: value.reshape(-1, PEOPLE) for name, value in solved(block).items() if name in {*columns, "exists"}
+        }
+        low = np.where(each["exists"], each["window_lower"], np.inf)
+        high = np.where(each["exists"], each["window_upper"], -np.inf)
+        lower, upper = hull(low, high, NEEDED)
+        columns["window_lower"].append(lower)
+        columns["window_upper"].append(upper)
+        if "binding" in each:
+            last = np.argmax(high == upper[:, None], axis=1)
+            columns["binding"].append(np.take_along_axis(each["binding"], last[:, None], axis=1)[:, 0])
+            columns["harm_limit"].append(tolerated(each["harm_limit"]))
+    found = {name: np.concatenate(parts) for name, parts in columns.items() if parts}
+    there = found["window_lower"] <= found["window_upper"]
+    edges = {name: np.where(there, found[name], np.nan) for name in ("window_lower", "window_upper")}
+    return dict(typical) | found | edges | {"exists": there}
+
+
+def tolerated(limits: np.ndarray) -> np.ndarray:
+    """Return the highest dose that stays within the limits of a share of the population, shape (sample,).
+
+    Parameters
+    ----------
+    limits : ndarray, shape (sample, person)
+        Lowest dose that exceeds a limit in each person.
+    """
+    return np.sort(limits, axis=1)[:, PEOPLE - NEEDED]
 
 
 def hull(low: np.ndarray, high: np.ndarray, needed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -119,6 +119,17 @@ def _added(chains: list[tuple[Value, tuple]], response: Callable, *times: Value)
 class OneCompartment(Term):
     r"""One compartment that empties at a constant rate.
 
+    Attributes
+    ----------
+    route, site : str
+        How the drug enters, and where its concentration is meant.
+    elimination_rate, absorption_rate, equilibration_rate : Value
+        Rates of elimination, of absorption by mouth and of the effect site [1 / time].
+    volume : Value
+        Volume of distribution [dose / concentration], 1 unless given.
+    bioavailability : Value
+        Share that is absorbed by mouth [1], 1 unless given.
+
     Notes
     -----
     With the default volume of one the exposure is the amount in the body, in the unit of the doses, so that curves
@@ -187,7 +198,13 @@ class OneCompartment(Term):
 
 
 class TwoCompartment(Term):
-    r"""Two compartments, the first of which empties at a constant rate."""
+    r"""Two compartments, the first of which empties at a constant rate.
+
+    Attributes
+    ----------
+    distribution_rate, return_rate : Value
+        Rates into the second compartment and back [1 / time]; the others as in `OneCompartment`.
+    """
 
     formula = (
         r"C(t) = \frac{F D}{V} (A e^{-\alpha t} + B e^{-\beta t}), \quad \alpha + \beta = k + k_{12} + k_{21}, \quad "

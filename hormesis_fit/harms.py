@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.estimands import Asked, effects_in, is_known, people
-from hormesis_fit.posterior import Member, domain, members
+from hormesis_fit.estimands import Asked, effects_in, is_known, offsets_of, people
+from hormesis_fit.posterior import Member, domain, members, trial_of
 from hormesis_fit.wording import listing, quote
 
 BENEFIT = "benefit"
@@ -133,18 +133,25 @@ def endpoints_of(fit: xr.DataTree) -> list[str]:
 def side_effects(fit: xr.DataTree, endpoint: str | None, member: Member, asked: Asked) -> Paired | None:
     """Return the curve of a side effect at as many draws as the benefit's curve has, for the same people.
 
-    The posteriors of endpoints that share no parameter are independent, so that pairing their draws is their joint
-    posterior.
+    Draws of a side effect that shares the benefit's model belong together. The posteriors of others share no parameter
+    and are independent, so that pairing their draws at random is their joint posterior.
     """
     if endpoint is None:
         return None
     tree, seed = fit[f"endpoints/{endpoint}"], int(fit.attrs["seed"])
-    group = [people(one, _whose(one, asked), seed + 1) for one in members(tree)]
-    weights = np.array([one.weight for one in group])
-    rng = np.random.default_rng([seed, 5])
-    which = rng.choice(len(group), size=member.size, p=weights / weights.sum())
-    rows = rng.permutation(member.size)
-    return Paired(group, which, [rows % one.size for one in group])
+    group, rows = members(tree), member.draws["sample"].values
+    if json.loads(tree.attrs.get("shared", "[]")):
+        group = [one for one in group if one.label == member.label]
+        which = np.zeros(rows.size, dtype=int)
+    else:
+        weights = np.array([one.weight for one in group])
+        rng = np.random.default_rng([seed, 5])
+        size = member.shape[0] * member.shape[1]
+        which = rng.choice(len(group), size=size, p=weights / weights.sum())[rows]
+        rows = rng.permutation(size)[rows]
+    benefit = offsets_of(member, asked, seed)
+    matched = [one.take(rows % one.size) for one in group]
+    return Paired([people(one, _whose(one, asked), seed + 1, benefit=benefit) for one in matched], which)
 
 
 def _whose(member: Member, asked: Asked) -> Asked:
@@ -158,11 +165,10 @@ def _whose(member: Member, asked: Asked) -> Asked:
 
 @dataclass(frozen=True)
 class Paired:
-    """Draws of several curves, one curve for each draw of the benefit."""
+    """Draws of several curves, of which one counts for each draw of the benefit."""
 
     group: Sequence[Member]
     which: np.ndarray  # (sample,)
-    rows: Sequence[np.ndarray]  # for each curve, (sample,)
 
     @property
     def control(self) -> np.ndarray:
@@ -176,10 +182,9 @@ class Paired:
     def _each(self, value: Callable, dose: np.ndarray) -> np.ndarray:
         found = np.empty((len(self.which), dose.shape[1]))
         for k, one in enumerate(self.group):
-            chosen = self.which == k
-            if chosen.any():
-                own = dose[chosen] if len(dose) > 1 else dose
-                found[chosen] = value(one, self.rows[k][chosen], own)
+            chosen = np.flatnonzero(self.which == k)
+            if chosen.size:
+                found[chosen] = value(one, chosen, dose[chosen] if len(dose) > 1 else dose)
         return found
 
 
@@ -219,6 +224,12 @@ def limit_doses(harm: Harm, member: Member, side: Paired | None, trial: xr.Datas
     return np.where(there, np.where(first == 0, 0.0, np.exp((left + right) / 2)), np.inf)
 
 
+def limits_of(fit: xr.DataTree, harms: Sequence[Harm], member: Member, asked: Asked) -> dict[str, np.ndarray]:
+    """Return the lowest doses that exceed the limits of harms in the people asked for, by label, shape (sample,)."""
+    trial = trial_of(fit)
+    return {one.label: limit_doses(one, member, side_effects(fit, one.endpoint, member, asked), trial) for one in harms}
+
+
 def cut_short(
     one: Mapping[str, np.ndarray], ends: Mapping[str, np.ndarray], trial: xr.Dataset
 ) -> dict[str, np.ndarray]:
@@ -233,6 +244,7 @@ def cut_short(
         "window_upper": np.where(exists, upper, np.nan),
         "exists": exists,
         "binding": np.argmin(table, axis=1),
+        "harm_limit": table[:, 1:].min(axis=1),
     }
 
 

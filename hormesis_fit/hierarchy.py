@@ -80,6 +80,56 @@ class Correlation:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """How people's offsets in a parameter of a side effect go with theirs in the benefit's parameter of that name.
+
+    Attributes
+    ----------
+    parameter, group : str
+        What varies in both, and over what.
+    """
+
+    parameter: str
+    group: str
+
+    @property
+    def name(self) -> str:
+        """Name of the correlation, as a share: 0 is -1, a half is 0, 1 is +1."""
+        return f"{self.parameter}_benefit_cor_{self.group}"
+
+    @property
+    def partner(self) -> str:
+        """Name of the place, among the benefit's groups, of each group of the side effect."""
+        return f"{self.parameter}_partner_{self.group}"
+
+    @property
+    def prior(self) -> Prior:
+        """Prior of the correlation: that of an LKJ(2) prior in two dimensions."""
+        return Prior("Beta", alpha=LKJ, beta=LKJ)
+
+    def mixed(self, own: Value, partner: Value, share: Value, known: Value = 1.0) -> Value:
+        """Return offsets of the side effect, standard normal like those that they are made of.
+
+        Parameters
+        ----------
+        own, partner : Value
+            Independent standard normal offsets: of the side effect alone, and of the benefit.
+        share : Value
+            The correlation, as a share.
+        known : Value
+            1 for groups that the benefit knows, 0 for others.
+        """
+        correlation = (2 * share - 1) * known
+        return correlation * partner + np.sqrt(1 - correlation**2) * own
+
+
+def partners(trial: xr.Dataset, shared: Shared, labels: Sequence[str]) -> np.ndarray:
+    """Return the place of each group of a side effect among the benefit's labels, their number where it has none."""
+    place = {label: i for i, label in enumerate(labels)}
+    return np.array([place.get(label, len(labels)) for label in np.unique(group_labels(trial, shared.group)).tolist()])
+
+
+@dataclass(frozen=True)
 class Slope:
     """Coefficients of covariates for one parameter, on the scale on which it varies."""
 

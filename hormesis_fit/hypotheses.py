@@ -22,7 +22,7 @@ from hormesis_fit.windows import threshold_of
 from hormesis_fit.wording import unknown
 
 if TYPE_CHECKING:
-    from hormesis_fit.model import CurveLike, Specification
+    from hormesis_fit.specification import CurveLike, Specification
 
 PRIOR_SIZE = 4000  # prior draws where a prior probability has no closed form
 HIGH_K = 0.7  # Pareto k-hat above which a leave-one-out density is not to be trusted
@@ -289,7 +289,7 @@ def leave_one_dose_out(
     :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
     """
     from hormesis_fit.curves import CURVE_SETS, Curve
-    from hormesis_fit.model import specify
+    from hormesis_fit.specification import specify
 
     check_left_out(trial, family)
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from hormesis_fit.curves import Curve
-from hormesis_fit.model import Specification
+from hormesis_fit.specification import Specification
 from hormesis_fit.vocabulary import QUANTITIES
 
 STEP = 1e-5  # of central differences, in coordinates whose size is about one

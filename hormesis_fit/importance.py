@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaincinv, gammaln, logsumexp, ndtri
@@ -50,25 +51,29 @@ class ImportanceSample:
     points: np.ndarray
     log_weights: np.ndarray
 
-    @property
+    @cached_property
     def weights(self) -> np.ndarray:
         """Weights that sum to one, shape (n,)."""
-        return np.exp(self.log_weights - logsumexp(self.log_weights))
+        return np.exp(self.log_weights - self._total)
 
-    @property
+    @cached_property
     def log_evidence(self) -> float:
         """Log marginal likelihood."""
-        return float(logsumexp(self.log_weights) - np.log(len(self.log_weights)))
+        return float(self._total - np.log(len(self.log_weights)))
 
     @property
     def log_evidence_se(self) -> float:
         """Its Monte Carlo standard error."""
         return float(np.sqrt(max(1 / self.ess - 1 / len(self.log_weights), 0.0)))
 
-    @property
+    @cached_property
     def ess(self) -> float:
         """Kish effective sample size."""
         return float(1 / np.sum(self.weights**2))
+
+    @cached_property
+    def _total(self) -> float:
+        return float(logsumexp(self.log_weights))
 
     def resample(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return `size` equally weighted points in random order, by systematic resampling along a space-filling curve.
@@ -258,10 +263,11 @@ def morton_order(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     for rank, column in zip(ranks, points.T, strict=True):
         ascending = np.argsort(column)
         rank[ascending] = np.minimum(np.cumsum(weights[ascending]) * 2**bits, 2**bits - 1).astype(np.int64)
+    # Bit b of a rank goes to place b * dimension of the code, looked up for all bits at once.
+    table = sum(((np.arange(2**bits) >> bit) & 1) << (bit * dimension) for bit in range(bits))
     code = np.zeros(count, dtype=np.int64)
-    for bit in reversed(range(bits)):
-        for rank in ranks:
-            code = (code << 1) | ((rank >> bit) & 1)
+    for rank in ranks:
+        code = (code << 1) | table[rank]
     return np.argsort(code, kind="stable")
 
 

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,16 +14,18 @@ import numpy as np
 import xarray as xr
 from threadpoolctl import threadpool_limits
 
-from hormesis_fit.courses import Course, DriftLike, names_of
+from hormesis_fit.assembly import data_groups, recorded, side_groups, tree_of, unit_label
+from hormesis_fit.courses import DriftLike, names_of
 from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.engines import Result, Settings, machine_for, run_curve
 from hormesis_fit.evidence import evidence_table
 from hormesis_fit.hierarchy import Vary
+from hormesis_fit.histories import Histories, KineticsLike, RegimenLike, dosed_histories
 from hormesis_fit.likelihood import check_observations
-from hormesis_fit.model import CurveLike, Specification, find_family, scales, specify
 from hormesis_fit.optimum import optimise
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
+from hormesis_fit.specification import CurveLike, Side, Specification, find_family, scales, specify
 from hormesis_fit.wording import quote, unknown
 
 ENGINES = ("auto", "importance", "nuts", "optimum", "mode")
@@ -37,6 +39,8 @@ def fit(
     vary: Vary | None = None,
     covariates: Mapping[str, str] | None = None,
     drift: DriftLike | Mapping[str, DriftLike] | None = None,
+    regimen: RegimenLike | None = None,
+    kinetics: KineticsLike | None = None,
     priors: Mapping[str, Prior] | None = None,
     engine: str = "auto",
     prior_hormesis: float = 0.5,
@@ -64,8 +68,15 @@ def fit(
     covariates : mapping, optional
         Parameters that follow columns of the trial, with formulas: ``{"half_effect_dose": "sex + scale(weight)"}``.
     drift : str, class, Drift or mapping, optional
-        How sensitivity moves in time, a process in `DRIFTS`: of the potency, or ``{"potency": ..., "gain": ...,
-        "baseline": ...}``; a path for each subject by ``vary={"potency": "subject"}``.
+        How sensitivity moves in time, a name in `DRIFTS`: a process, of the potency or of ``{"potency": ...,
+        "gain": ..., "baseline": ...}``, with a path for each subject by ``vary={"potency": "subject"}``; or a
+        mechanism, such as ``"ReceptorTurnover"``, which follows what each row has been exposed to.
+    regimen : Regimen, mapping, Dataset, path or table, optional
+        Doses in time: equal doses for all who are dosed, a `Regimen` for each subject, or an event table in the usual
+        form. A dose at the time of a row counts as given. Without one every row was exposed to its dose from time 0 on.
+    kinetics : str, class or Term, optional
+        Pharmacokinetics, ``"OneCompartment"`` or ``"TwoCompartment"``; parameters with numbers are fixed, the others
+        are estimated. Without them the last dose is the exposure until the next one.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
     engine : {"auto", "importance", "nuts", "optimum", "mode"}
@@ -101,10 +112,17 @@ def fit(
     if not 0 < prior_hormesis < 1:
         raise ValueError(f"prior_hormesis must lie between 0 and 1, got {prior_hormesis!r}.")
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
-    wanted = [curve] if single else _set_of(curve, trial, hierarchical=bool(vary) or drift is not None)
-    specifications = _specifications(trial, wanted, family, priors, vary, covariates or {}, drift)
+    wanted = (
+        [curve]
+        if single
+        else _set_of(curve, trial, hierarchical=bool(vary) or drift is not None or regimen is not None)
+    )
+    histories = dosed_histories(trial, drift, regimen, kinetics)
+    specifications = _specifications(trial, wanted, family, priors, vary, covariates or {}, drift, histories)
     if engine in ("optimum", "mode"):
         return _optima(trial, specifications, settings, single=single)
+    sides = _sides(endpoints or {}, specifications)
+    specifications = {label: replace(one, sides=sides) for label, one in specifications.items()}
     trees, records, seconds = _fit_all(trial, specifications, settings)
     table = evidence_table(records, prior_hormesis=prior_hormesis)
     attrs = _attrs(trial, specifications, settings.seed)
@@ -112,8 +130,17 @@ def fit(
     attrs |= {f"seconds_{name}": value for name, value in seconds.items()}
     attrs["seconds_total"] = time.perf_counter() - started
     tree = _assemble(trial, trees, table, attrs, single=single)
+    if histories is not None:
+        tree["regimen"] = xr.DataTree(histories.record())
+    for side in sides:
+        own = _attrs(side.trial, {side.specification.curve.label: side.specification}, settings.seed)
+        asked = endpoints[side.name]
+        own |= {"vary": json.dumps(dict(_check_trial(side.trial, asked.family, asked.vary)))}
+        own |= {"covariates": json.dumps(asked.covariates or {}), "shared": json.dumps(_names(asked.shared))}
+        side_groups(tree, side, own)
     for name, endpoint in (endpoints or {}).items():
-        tree[f"endpoints/{name}"] = _side_effect(name, endpoint, settings)
+        if not endpoint.shared:
+            tree[f"endpoints/{name}"] = _side_effect(name, endpoint, settings)
     return tree
 
 
@@ -131,6 +158,10 @@ class Endpoint:
         Observation model, a name in `FAMILIES`.
     vary, covariates, priors : mapping, optional
         As in `fit`.
+    shared : str or sequence of str
+        Parameters that vary between subjects here and in the benefit, whose differences may go together: benefit and
+        side effect are then one model, with a correlation for each of them, and the curve is one curve. Whoever is
+        sensitive to the benefit may also be sensitive to the side effect.
     """
 
     trial: xr.Dataset
@@ -139,14 +170,51 @@ class Endpoint:
     vary: Vary | None = None
     covariates: Mapping[str, str] | None = None
     priors: Mapping[str, Prior] | None = None
+    shared: str | Sequence[str] = ()
 
 
-def _side_effect(name: str, endpoint: Endpoint, settings: Settings) -> xr.DataTree:
+def _sides(endpoints: Mapping[str, Endpoint], specifications: Mapping[str, Specification]) -> tuple[Side, ...]:
+    """Return the side effects that are to be in the model of the benefit, or say why one cannot."""
+    varied = {(one.parameter, one.group) for each in specifications.values() for one in each.effects}
+    found = []
+    for name, endpoint in endpoints.items():
+        _check_endpoint(name, endpoint)
+        names = _names(endpoint.shared)
+        if not names:
+            continue
+        if not isinstance(endpoint.curve, str | type | Curve) or endpoint.curve in CURVE_SETS:
+            raise ValueError(
+                f"The endpoint {quote(name)} shares something with the benefit and needs one curve, got "
+                f'{endpoint.curve!r}: name one, such as curve="LogLogistic".'
+            )
+        vary = _check_trial(endpoint.trial, endpoint.family, endpoint.vary)
+        asked = {"curve": endpoint.curve, "family": endpoint.family, "covariates": endpoint.covariates}
+        one = specify(endpoint.trial, **asked, priors=endpoint.priors, vary=vary, shared=names)
+        common = [each.parameter for each in one.shared if (each.parameter, each.group) in varied]
+        for parameter in names:
+            if parameter not in common:
+                raise ValueError(
+                    f"Expected {quote(parameter)} to vary over the same column in the benefit and in the endpoint "
+                    f"{quote(name)} that shares it, and it does not: name it in vary= of both, or leave it out of "
+                    "shared=."
+                )
+        found.append(Side(name, one, endpoint.trial))
+    return tuple(found)
+
+
+def _names(shared: str | Sequence[str]) -> list[str]:
+    return [shared] if isinstance(shared, str) else list(shared)
+
+
+def _check_endpoint(name: str, endpoint: object) -> None:
     if not isinstance(endpoint, Endpoint):
         raise TypeError(f"The endpoint {quote(name)} must be an Endpoint(trial=...), got {type(endpoint).__name__}.")
     if not str(name).isidentifier():
         raise ValueError(f"The name of an endpoint is one word of letters, digits and _, got {quote(name)}.")
-    asked = {one.name: getattr(endpoint, one.name) for one in fields(endpoint) if one.name != "trial"}
+
+
+def _side_effect(name: str, endpoint: Endpoint, settings: Settings) -> xr.DataTree:
+    asked = {one.name: getattr(endpoint, one.name) for one in fields(endpoint) if one.name not in ("trial", "shared")}
     own = {one: getattr(settings, one) for one in ("engine", "draws", "tune", "chains")}
     # Another seed than the benefit's: draws that are paired must not go together.
     seed = int(settings.generator(f"endpoint {name}").integers(2**31))
@@ -202,13 +270,21 @@ def _specifications(
     vary: Vary,
     covariates: Mapping[str, str],
     drift: DriftLike | Mapping[str, DriftLike] | None,
+    histories: Histories | None,
 ) -> dict[str, Specification]:
     if not wanted:
         raise ValueError("The list of curves is empty; name at least one.")
     found = {}
     for item in wanted:
         specification = specify(
-            trial, curve=item, family=family, priors=priors, vary=vary, covariates=covariates, drift=drift
+            trial,
+            curve=item,
+            family=family,
+            priors=priors,
+            vary=vary,
+            covariates=covariates,
+            drift=drift,
+            histories=histories,
         )
         label = specification.curve.label
         if label in found:
@@ -234,7 +310,7 @@ def _fit_all(trial: xr.Dataset, specifications: Mapping[str, Specification], set
                 records[label] = _failure(specification.curve, error)
                 continue
             records[label] = result.record(specification.curve, note)
-            trees[label] = _tree(trial, specification, result)
+            trees[label] = tree_of(trial, specification, result, machine_for(specification, trial).density)
     if not trees:
         reasons = "; ".join(f"{label}: {record['note']}" for label, record in records.items())
         raise RuntimeError(f"No curve could be fitted ({reasons}).")
@@ -245,35 +321,6 @@ def _failure(curve: Curve, error: Exception) -> dict[str, object]:
     reason = (str(error).splitlines() or [""])[0]
     failed = Result(np.empty(0), "none", np.nan, np.nan, np.nan)
     return failed.record(curve, f"failed: {type(error).__name__}: {reason}"[:300]) | {"sick": True}
-
-
-def _tree(trial: xr.Dataset, specification: Specification, result: Result) -> xr.DataTree:
-    """One whole fit of one curve; the machine still holds this trial's data."""
-    density = machine_for(specification, trial).density
-    chains, draws, _ = result.chains.shape
-    flat = result.chains.reshape(chains * draws, -1)
-    coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
-    dims = {one.offset: (one.group,) for one in specification.effects}
-    dims |= {one.name: (one.dim,) for one in specification.slopes}
-    dims |= {one.innovation: one.dims for one in specification.courses}
-    sampled = {
-        name: (("chain", "draw", *dims.get(name, ())), x.reshape(chains, draws, *x.shape[1:]))
-        for name, x in density.constrain(flat).items()
-    }
-    labels = {name: list(known) for name, known in specification.coords().items()}
-    posterior = xr.Dataset(sampled, coords=coords | labels)
-    _describe(posterior, specification, trial)
-    log_prior, log_likelihood = density.pointwise(flat)
-    pointwise = (("chain", "draw", "observation"), log_likelihood.reshape(chains, draws, -1))
-    lp = (log_prior + log_likelihood.sum(axis=1)).reshape(chains, draws)
-    stats = {"lp": (("chain", "draw"), lp)} | {name: (("chain", "draw"), x) for name, x in result.stats.items()}
-    groups = {
-        "posterior": posterior,
-        "sample_stats": xr.Dataset(stats, coords=coords),
-        "log_likelihood": xr.Dataset({"response": pointwise}, coords=coords),
-        "log_prior": xr.Dataset({"parameters": (("chain", "draw"), log_prior.reshape(chains, draws))}, coords=coords),
-    }
-    return xr.DataTree.from_dict(groups | _data_groups(trial))
 
 
 def _optima(
@@ -292,84 +339,14 @@ def _optima(
                 failed[label] = (str(error).splitlines() or [""])[0]
                 continue
             table["unit"] = "quantity", [unit_label(unit, trial) for unit in table["unit"].values]
-            found[label] = table.assign_attrs(table.attrs | _recorded(specification))
+            found[label] = table.assign_attrs(table.attrs | recorded(specification))
     if not found:
         raise RuntimeError(f"No curve could be fitted ({'; '.join(failed.values())}).")
     groups = {("optimum" if single else f"models/{label}/optimum"): table for label, table in found.items()}
-    tree = xr.DataTree.from_dict(groups | _data_groups(trial))
+    tree = xr.DataTree.from_dict(groups | data_groups(trial))
     attrs = _attrs(trial, {label: specifications[label] for label in found}, settings.seed)
     tree.attrs = attrs | {"engine": settings.engine, "failed": json.dumps(failed)}
     return tree
-
-
-def _describe(posterior: xr.Dataset, specification: Specification, trial: xr.Dataset) -> None:
-    for name, known in specification.declared().items():
-        posterior[name].attrs = {
-            "units": unit_label(known.unit, trial),
-            "long_name": name.replace("_", " "),
-            "definition": f"{known.description[0].upper()}{known.description[1:]}.",
-            "symbol": known.symbol,
-            "prior": str(specification.priors[name]),
-        }
-    for one in specification.effects:
-        text = f"Standardised difference of each {one.group} from the typical {one.parameter.replace('_', ' ')}."
-        posterior[one.offset].attrs = {"units": "1", "long_name": one.offset.replace("_", " "), "definition": text}
-    for one in specification.courses:
-        if one.term.sources:
-            text = f"Standardised innovations of the drift of {one.target}."
-            posterior[one.innovation].attrs = {
-                "units": "1",
-                "long_name": f"{one.target} innovation",
-                "definition": text,
-            }
-    posterior.attrs = _recorded(specification)
-
-
-def _recorded(specification: Specification) -> dict[str, str]:
-    """What a result says of its curve, so that it can be rebuilt."""
-    curve = specification.curve
-    fixed = {name: getattr(curve, name) for name in curve.parameters() if name not in specification.priors}
-    priors = {
-        name: {"distribution": prior.distribution} | prior.arguments for name, prior in specification.priors.items()
-    }
-    return {
-        "curve": type(curve).__name__,
-        "family": specification.family,
-        "fixed": json.dumps(fixed),
-        "effects": json.dumps([[one.parameter, one.group, one.space] for one in specification.effects]),
-        "drifts": json.dumps([_course_record(one) for one in specification.courses]),
-        "baseline_unit": specification.baseline_unit,
-        "slopes": json.dumps([[one.parameter, one.formula, one.space] for one in specification.slopes]),
-        "priors": json.dumps(priors),
-    } | curve.structure()
-
-
-def _course_record(course: Course) -> dict[str, Any]:
-    """What rebuilds a drift: its class, options, target, visits and subjects."""
-    return {
-        "drift": type(course.term).__name__,
-        "options": course.term.structure(),
-        "target": course.target,
-        "times": list(course.times),
-        "labels": list(course.labels),
-    }
-
-
-def unit_label(unit: str, trial: xr.Dataset) -> str:
-    """Return the unit of a parameter in the words of a trial: ``"response / dose"`` becomes ``"g / (mg/L)"``."""
-    words = {name: str(trial[name].attrs.get("units", "")) for name in ("response", "dose")}
-    words["time"] = str(trial["time"].attrs.get("units", "")) if "time" in trial else ""
-    if unit in words:
-        return words[unit]
-    parts = [words.get(part, part) for part in unit.split(" / ")]
-    return " / ".join(f"({part})" if "/" in part else part for part in parts) if all(parts) else ""
-
-
-def _data_groups(trial: xr.Dataset) -> dict[str, xr.Dataset]:
-    observed = trial[["response"]]
-    constant = trial.drop_vars("response")
-    observed.attrs, constant.attrs = {}, dict(trial.attrs)
-    return {"observed_data": observed, "constant_data": constant}
 
 
 def _attrs(trial: xr.Dataset, specifications: Mapping[str, Specification], seed: int) -> dict[str, Any]:
@@ -377,7 +354,7 @@ def _attrs(trial: xr.Dataset, specifications: Mapping[str, Specification], seed:
     packages = ("hormesis_fit", "pymc", "pytensor", "arviz", "xarray", "numpy", "nutpie")
     return {
         "curves": " ".join(specifications),
-        "drift": names_of(first.courses),
+        "drift": names_of([*first.courses, *([first.mechanism] if first.mechanism else [])]),
         "family": first.family,
         "direction": trial.attrs["direction"],
         "scale": trial.attrs["scale"],
@@ -394,7 +371,7 @@ def _assemble(
         [tree] = trees.values()
         tree["evidence"] = xr.DataTree(table)
     else:
-        groups = _data_groups(trial) | {"evidence": table}
+        groups = data_groups(trial) | {"evidence": table}
         tree = xr.DataTree.from_dict(groups)
         for label, member in trees.items():
             tree[f"models/{label}"] = member

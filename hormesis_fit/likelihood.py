@@ -155,6 +155,11 @@ def _log_se(mean: np.ndarray, se: np.ndarray, family: Family) -> np.ndarray:
     return np.sqrt(np.log1p((se / mean) ** 2)) if family.distribution == "LogNormal" else se
 
 
+def dim_in(model: pm.Model, name: str) -> str:
+    """Return the name of a dim in a model, which may be one outcome of a larger one."""
+    return f"{model.name}_{name}" if model.name else name
+
+
 def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any], used: tuple[str, ...]) -> None:
     """Add the observed variable ``response``, dims (observation,), to a model.
 
@@ -179,9 +184,9 @@ def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any]
     if family.ordered:
         arguments = {"p": pt.stack([one + pt.zeros_like(mean) for one in arguments["p"]], axis=-1)}
     distribution = getattr(pm, family.distribution)
-    observed = model["observed_response"]
+    observed, rows = model["observed_response"], dim_in(model, "observation")
     if set(used) <= {"observed_response", "n"} and not family.hurdle and (family.counts_successes or "n" not in used):
-        distribution("response", **arguments, observed=observed, dims="observation")
+        distribution("response", **arguments, observed=observed, dims=rows)
         return
     names = [name for name in used if name != "observed_response"]
     extra = [model[name] for name in names]
@@ -203,7 +208,7 @@ def observe(model: pm.Model, family: Family, mean: Any, given: Mapping[str, Any]
         *presence,
         logp=logp,
         observed=observed,
-        dims="observation",
+        dims=rows,
         signature=f"{','.join(cores)}->()",
         dtype=str(observed.dtype),
     )

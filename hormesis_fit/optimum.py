@@ -11,8 +11,9 @@ from scipy.optimize import least_squares, minimize
 
 from hormesis_fit.engines import machine_for
 from hormesis_fit.implicit import STEP, Coordinate, Problem, jacobian, quantities_at
-from hormesis_fit.model import Specification, model_data
+from hormesis_fit.model import model_data
 from hormesis_fit.profiles import CONFIDENCE, EDGE, Found, error_of, farthest
+from hormesis_fit.specification import Specification
 
 SCREENED, POLISHED = 1920, 24  # prior draws, in as many blocks; the best of every block is polished
 FOLD = np.log(1e3)  # equally good optima further apart than this lie on a ridge

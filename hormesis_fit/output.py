@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import xarray as xr
 
-FILES = ("fit.nc", "window.json", "summary.csv", "report.html", "figures")
+FILES = ("fit.nc", "window.json", "summary.csv", "report.html", "figures", "design.json")
 JUNK = (".DS_Store", "Thumbs.db", "desktop.ini")
 IMPATIENCE = 1.0  # seconds within which signals count as one: a second Ctrl-C must not break the cleaning up
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hormesis_fit.dose_figures import response_limits
+from hormesis_fit.dose_figures import response_limits, rows_of_subject
 from hormesis_fit.drawing import (
     BLUE,
     INK,
@@ -35,17 +35,18 @@ from hormesis_fit.drawing import (
     styled,
     title,
 )
-from hormesis_fit.estimands import asked_for
-from hormesis_fit.harms import Harm, check_harms, endpoints_of, limit_doses, side_effects
-from hormesis_fit.posterior import carrying, domain, trial_of
+from hormesis_fit.estimands import EACH, PEOPLE, Asked, asked_for, populations, tolerated
+from hormesis_fit.harms import Harm, check_harms, endpoints_of, limits_of
+from hormesis_fit.posterior import Member, carrying, domain, trial_of
 from hormesis_fit.prediction import outcome_of, predict, subjects_in
-from hormesis_fit.request import asked_of, harms_of, request_of
+from hormesis_fit.request import asked_of, harms_of, request_of, when_of
 from hormesis_fit.sensitivity import window_of
 from hormesis_fit.summary import subject_windows
-from hormesis_fit.timecourse import someone
+from hormesis_fit.timecourse import moment_of, someone
 from hormesis_fit.windows import window as window_for
 
 DASHES = [(0, (4, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (3, 1, 1, 1, 1, 1))]
+PALE = "#99C7E5"  # broad and under the others: where no limit matters, the joint probability is that of the benefit
 COLOURS = [VERMILION, ORANGE, "#CC79A7", "#56B4E9"]
 
 
@@ -91,7 +92,7 @@ def plot_subjects(
     axis, handles = DoseAxis(*domain(trial), zero=True), []
     for place, (one, axes) in enumerate(zip(shown, panels, strict=True)):
         axis.apply(axes, label(trial["dose"], "dose") if place + columns >= len(shown) else "")
-        handles = _draw_subject(axes, axis, _rows_of(trial, one), windows[one], curves[one], controls[one])
+        handles = _draw_subject(axes, axis, rows_of_subject(trial, one), windows[one], curves[one], controls[one])
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
         axes.set_title(one, parse_math=False, pad=2)
         axis.mark_break(axes)
@@ -99,7 +100,8 @@ def plot_subjects(
     figure.supylabel(label(trial["response"], "response"), fontsize=7, parse_math=False)
     handles = _shades(windows.values()) + handles
     if len(shown) < len(known):
-        figure.suptitle(f"{len(shown)} of {len(known)} subjects", fontsize=7, x=0.01, ha="left")
+        words = f"{'The first ' if subjects is None else ''}{len(shown)} of the {len(known)} subjects of the trial"
+        figure.suptitle(words, fontsize=7, x=0.01, ha="left")
     figure.legend(handles=handles, loc="outside lower center", ncols=2 if width == "single" else 5, handlelength=1.8)
     return figure
 
@@ -114,10 +116,6 @@ def _grid(count: int, width: Width) -> tuple[Figure, list[Axes], int]:
     figure = Picture(figsize=(inches, 0.75 + rows * inches / columns * 0.72), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)], columns
-
-
-def _rows_of(trial: xr.Dataset, subject: str) -> xr.Dataset:
-    return trial.isel(observation=trial["subject"].values.astype(str) == subject.split(":")[-1])
 
 
 def _draw_subject(
@@ -185,11 +183,11 @@ def plot_harm(
     DoseAxis(*domain(trial), zero=False).apply(axes, label(trial["dose"], "dose"))
     handles = shade(axes, joint)
     dose = joint["dose"].values
-    lines = [("benefit " + benefit_label(window, trial), alone["probability"].values, BLUE, "-", 1.0)]
+    lines = [("benefit " + benefit_label(window, trial), alone["probability"].values, PALE, "-", 3.2)]
     for place, one in enumerate(harms):
         kept = _within(fit, window, one, dose)
         lines.append((one.describe(), kept, COLOURS[place % 4], DASHES[place % 4], 1.1))
-    lines.append(("benefit within limits", joint["probability"].values, INK, "-", 1.6))
+    lines.append(("benefit within limits", joint["probability"].values, INK, "-", 1.2))
     for words, values, colour, dash, thick in lines:
         style = {"color": colour, "linestyle": dash, "linewidth": thick}
         axes.plot(dose, values, zorder=2.5, gid=f"probability_{words}", **style)
@@ -209,12 +207,20 @@ def _within(fit: xr.DataTree, window: xr.Dataset, harm: Harm, dose: np.ndarray) 
     """Probability that doses stay within the limit of one harm, shape (dose,)."""
     asked, seed, trial = asked_of(window), int(fit.attrs["seed"]), trial_of(fit)
     asked = asked_for(fit, asked.estimand, asked.subject)
+    moment = moment_of(fit, **when_of(window))
+
+    def ends_of(typical: Member, who: Asked) -> np.ndarray:
+        return limits_of(fit, [harm], someone(typical, who, trial, seed, moment), who)[harm.label]
+
     kept, total = np.zeros(dose.size), 0.0
     for typical in carrying(fit):
-        member = someone(typical, asked, trial, seed, window.attrs.get("time"))
-        ends = np.sort(limit_doses(harm, member, side_effects(fit, harm.endpoint, member, asked), trial))
-        kept += member.weight * (1 - np.searchsorted(ends, dose, side="left") / ends.size)
-        total += member.weight
+        if asked.estimand == "coverage":
+            each = [ends_of(block, EACH).reshape(-1, PEOPLE) for block in populations(typical)]
+            ends = np.concatenate([tolerated(limits) for limits in each])
+        else:
+            ends = ends_of(typical, asked)
+        kept += typical.weight * (1 - np.searchsorted(np.sort(ends), dose, side="left") / ends.size)
+        total += typical.weight
     return kept / total
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from hormesis_fit.courses import start_of
 from hormesis_fit.estimands import asked_for, people
+from hormesis_fit.exceedance import Exceedance, nearest_piece
 from hormesis_fit.posterior import carrying, described, domain, trial_of
 from hormesis_fit.quantities import solve
-from hormesis_fit.timecourse import at_time, check_times, paths
-from hormesis_fit.windows import Exceedance, check_benefit, nearest_piece, threshold_of
+from hormesis_fit.timecourse import at_time, check_times, moment_of, paths
+from hormesis_fit.windows import check_benefit, threshold_of
 
 DEFINITIONS = {
     "prob_exists": ("1", "Posterior probability that there is a window at this time."),
@@ -34,6 +36,7 @@ def window_over_time(
     level: float = 0.8,
     estimand: str = "typical",
     subject: str | None = None,
+    interval: float | None = None,
 ) -> xr.Dataset:
     """Return the window as sensitivity drifts, and how long one dose keeps its benefit.
 
@@ -43,7 +46,7 @@ def window_over_time(
         As `fit` returns it, with a drift.
     times : sequence of float, optional
         Times from the first visit on, also beyond the last [time]; by default the visits.
-    benefit, benefit_scale, level, estimand, subject
+    benefit, benefit_scale, level, estimand, subject, interval
         As in `window`.
 
     Returns
@@ -78,6 +81,7 @@ def window_over_time(
         now = []
         for one, drift in zip(group, drifts, strict=True):
             member = at_time(people(one, asked, seed), drift, number)
+            member = replace(member, dosed=moment_of(fit, moments[number], interval).dosed(one))
             now.append(solve(member, threshold_of(member, benefit, benefit_scale), trial))
         whole = [_both(before, this) for before, this in zip(whole, now, strict=True)] if whole else now
         _note(columns, now, whole, weights, domain(trial), level)

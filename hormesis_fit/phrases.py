@@ -85,9 +85,16 @@ def _size_words(window: xr.Dataset, trial: xr.Dataset) -> str:
             deviations = "standard deviation" if benefit == 1 else "standard deviations"
             return f"by at least {number(benefit, 3)} {deviations} of single measurements {side}"
         case "level":
-            return f"to at {'least' if up else 'most'} {number(benefit, 3)}{unit}"
+            size = f"{100 * benefit:.3g} %" if is_share(trial) else f"{number(benefit, 3)}{unit}"
+            return f"to at {'least' if up else 'most'} {size}"
         case _:
-            return f"by at least {number(benefit, 3)}{unit} {side}"
+            size = f"{100 * benefit:.3g} percentage points" if is_share(trial) else f"{number(benefit, 3)}{unit}"
+            return f"by at least {size} {side}"
+
+
+def is_share(trial: xr.Dataset) -> bool:
+    """Whether the outcome of a trial is a share or a probability, whose differences are percentage points."""
+    return bool(trial["response"].attrs.get("share", 0))
 
 
 def level_words(window: xr.Dataset) -> str:

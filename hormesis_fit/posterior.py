@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.administration import Administration
 from hormesis_fit.curves import CURVES, Curve
 from hormesis_fit.families import FAMILIES
 
@@ -28,6 +29,7 @@ class Member:
     shape: tuple[int, int]  # chains, draws
     weight: float
     shifts: Mapping[str, np.ndarray] = field(default_factory=dict)  # drifts at one time, each of shape (sample, 1)
+    dosed: Administration | None = None  # how the doses are given, where that matters
 
     @property
     def size(self) -> int:
@@ -42,7 +44,7 @@ class Member:
     @cached_property
     def control(self) -> np.ndarray:
         """Mean response without the drug, shape (sample,) [response]."""
-        if self.shifts:
+        if self.shifts or self.dosed:
             return self.mean(np.zeros((1, 1)))[:, 0]
         return self._each(self.curve.control)
 
@@ -74,22 +76,26 @@ class Member:
         """
         # Far beyond any dose that matters a power may overflow: an infinite denominator is the right answer there.
         with np.errstate(over="ignore"):
-            if self.crowded:
-                return self._average(dose, which)
-            curve = self.curve if which is None else self._curve_of(which)
-            return curve.drifted(dose, **self._drifts(which)) if self.shifts else curve(dose)
+            shifts = {name: value if which is None else value[which] for name, value in self.shifts.items()}
+            if self.dosed is None:
+                return self._response(dose, shifts, which)
+            return self.dosed.mean(lambda *met: self._response(*met, which), shifts, dose, which)
 
-    def _average(self, dose: np.ndarray, which: np.ndarray | None) -> np.ndarray:
-        """Mean response of a population, a few people at a time: all at once they would fill the memory."""
+    def _response(self, exposure: np.ndarray, shifts: Mapping[str, Any], which: np.ndarray | None) -> np.ndarray:
+        """Mean response to an exposure, with drifts that have come about."""
+        unit = np.float64(self.draws.attrs.get("baseline_unit", 1.0))
+        if not self.crowded:
+            curve = self.curve if which is None else self._curve_of(which)
+            return curve.drifted(exposure, **shifts, unit=unit) if shifts else curve(exposure)
+        # A few people of a population at a time: all at once they would fill the memory.
         values = self.arrays() if which is None else {name: value[which] for name, value in self.arrays().items()}
-        people = max(value.shape[-1] for value in values.values())
-        total = 0.0
+        drifts = {name: np.asarray(value)[..., None] for name, value in shifts.items()}
+        people, total = max(value.shape[-1] for value in values.values()), 0.0
         for start in range(0, people, BLOCK):
             block = slice(start, start + BLOCK)
             own = {name: value[..., block] if value.shape[-1] > 1 else value for name, value in values.items()}
-            curve, doses = self.curve.with_values(own), np.asarray(dose)[..., None]
-            drifts = {name: np.expand_dims(value, -1) for name, value in self._drifts(which).items()}
-            total = total + (curve.drifted(doses, **drifts) if self.shifts else curve(doses)).sum(axis=-1)
+            curve, doses = self.curve.with_values(own), np.asarray(exposure)[..., None]
+            total = total + (curve.drifted(doses, **drifts, unit=unit) if shifts else curve(doses)).sum(axis=-1)
         return total / people
 
     def gain(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
@@ -105,12 +111,9 @@ class Member:
     def take(self, which: np.ndarray) -> Member:
         """Return the member at some of its draws."""
         shifts = {name: value[which] for name, value in self.shifts.items()}
-        return replace(self, curve=self._curve_of(which), draws=self.draws.isel(sample=which), shifts=shifts)
-
-    def _drifts(self, which: np.ndarray | None) -> dict[str, Any]:
-        unit = np.float64(self.draws.attrs.get("baseline_unit", 1.0))
-        chosen = {name: value if which is None else value[which] for name, value in self.shifts.items()}
-        return chosen | {"unit": unit}
+        dosed = self.dosed and self.dosed.take(which)
+        curve = self._curve_of(which)
+        return replace(self, curve=curve, draws=self.draws.isel(sample=which), shifts=shifts, dosed=dosed)
 
     def _curve_of(self, which: np.ndarray) -> Curve:
         return self.curve.with_values({name: value[which] for name, value in self.arrays().items()})
@@ -151,6 +154,7 @@ def members(fit: xr.DataTree) -> list[Member]:
         weight = float(fit["evidence"]["weight"].sel(model=label))
         shape = (posterior.sizes["chain"], posterior.sizes["draw"])
         flat = posterior.stack(sample=("chain", "draw"), create_index=False).reset_coords(drop=True)
+        flat = flat.assign_coords(sample=np.arange(flat.sizes["sample"]))  # a draw stays known wherever it is taken
         found.append(_member(label, flat, shape, weight))
     return found
 

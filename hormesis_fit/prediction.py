@@ -22,7 +22,7 @@ from hormesis_fit.posterior import (
     mixture,
     trial_of,
 )
-from hormesis_fit.timecourse import moment_of, row_drifts, someone
+from hormesis_fit.timecourse import moment_of, rows_met, someone
 
 CHUNK = 250  # draws of a population at a time: each of them is many people at many doses
 EDGE = 1e-12
@@ -35,6 +35,7 @@ def predict(
     estimand: str = "typical",
     subject: str | None = None,
     time: float | None = None,
+    interval: float | None = None,
 ) -> xr.DataArray:
     """Return posterior draws of the mean response over dose.
 
@@ -50,6 +51,8 @@ def predict(
         Label of a subject of the trial, whose own mean is wanted.
     time : float, optional
         When, where sensitivity drifts [time]; by default at the last visit.
+    interval : float, optional
+        Time between doses [time], as in `window`.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def predict(
     if estimand == "coverage":
         raise ValueError('A share of the population has no mean response: use estimand="population" or "new".')
     asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
-    group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time)
+    group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time, interval)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     which, picks = mixture(group, seed)
     chains, draws = group[0].shape
@@ -96,16 +99,19 @@ def outcome_of(fit: xr.DataTree) -> xr.Dataset:
     The curve of ordered categories is the probability to reach one of them, that of successes their share.
     """
     trial, family = trial_of(fit), FAMILIES[str(fit.attrs["family"])]
-    if not (family.ordered or family.counts_successes):
-        return trial
     response = trial["response"]
+    if not (family.ordered or family.counts_successes):
+        share = {"share": 1} if family.link == "logit" else {}
+        return trial.assign(response=response.assign_attrs(share))
     name = response.attrs.get("long_name") or "response"
     if family.ordered:
         reached = middle(response.values)
         values, words = (response.values >= reached).astype(float), f"probability of {name} {reached} or more"
     else:
         values, words = response.values, f"{'share' if 'successes' in trial else 'probability'} of {name}"
-    return trial.assign(response=("observation", values, response.attrs | {"long_name": words, "units": ""}))
+    return trial.assign(
+        response=("observation", values, response.attrs | {"long_name": words, "units": "", "share": 1})
+    )
 
 
 def has_spread(member: Member) -> bool:
@@ -172,9 +178,9 @@ def replicates(fit: xr.DataTree) -> xr.DataArray:
             known = rows_of(part, trial)
             curve = part.curve.with_values({name: known[name] for name in part.arrays()})
             with np.errstate(over="ignore"):
-                drifts = row_drifts(part, trial)
+                exposure, drifts = rows_met(fit, part, trial)
                 unit = float(part.draws.attrs.get("baseline_unit", 1.0))
-                mean = curve.drifted(dose[None, :], **drifts, unit=unit) if drifts else curve(dose[None, :])
+                mean = curve.drifted(exposure, **drifts, unit=unit) if drifts else curve(exposure)
                 mean = np.broadcast_to(mean, (rows.size, len(dose)))
             given = {name: known[name] for name in family.parameters if name in known}
             given["control"] = known.get("control", curve.control)

@@ -28,10 +28,10 @@ from hormesis_fit.drawing import (
     styled,
     title,
 )
-from hormesis_fit.model import CurveLike, Specification, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.posterior import Member, domain
 from hormesis_fit.sensitivity import PRIORS, at_prior, far_words, prior_draws, prior_shares
+from hormesis_fit.specification import CurveLike, Specification, specify
 from hormesis_fit.wording import unknown
 
 GATE = 0.05  # share of prior curves that may be wild

@@ -74,8 +74,10 @@ def _hierarchy(fit: xr.DataTree) -> dict[str, Any]:
 
 def _endpoint(fit: xr.DataTree, trial: xr.Dataset) -> str:
     """The Python expression of a side effect."""
-    curves = _curves(fit)
+    shared = json.loads(fit.attrs.get("shared", "[]"))
+    curves = str(fit.attrs["curves"]) if shared else _curves(fit)  # its evidence is that of the benefit's curves
     chosen = {"curve": curves} if curves else {}
+    chosen |= {"shared": shared} if shared else {}
     chosen |= {} if fit.attrs["family"] == USUAL["family"] else {"family": str(fit.attrs["family"])}
     chosen |= _hierarchy(fit)
     read = f"hf.read_trial({_table(trial)!r}, {_call(_reading(trial))})"

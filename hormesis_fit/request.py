@@ -38,13 +38,17 @@ def asked_of(window: xr.Dataset) -> Asked:
     return Asked("typical", subject) if subject else Asked(str(window.attrs["estimand"]))
 
 
+def when_of(window: xr.Dataset) -> dict[str, float]:
+    """Return time and interval, as arguments of `hormesis_fit.window` and `hormesis_fit.predict`."""
+    return {name: float(window.attrs[name]) for name in ("time", "interval") if name in window.attrs}
+
+
 def question_of(window: xr.Dataset) -> dict[str, Any]:
-    """Return benefit, scale, level, time and harms, as arguments of `hormesis_fit.window`."""
+    """Return benefit, scale, level, time, interval and harms, as arguments of `hormesis_fit.window`."""
     attrs = window.attrs
     asked = {"benefit": float(attrs["benefit"]), "benefit_scale": str(attrs["benefit_scale"])}
     harms = harms_of(window)
-    asked |= {"time": float(attrs["time"])} if "time" in attrs else {}
-    return asked | {"level": float(attrs["level"])} | ({"harm": harms} if harms else {})
+    return asked | when_of(window) | {"level": float(attrs["level"])} | ({"harm": harms} if harms else {})
 
 
 def request_of(window: xr.Dataset) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Utility:
             [limit[which] for (_, limit), which in zip(kept, thinned, strict=True)],
         )
 
-    def _each(self, doses: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    def each(self, doses: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+        """Yield the share of each curve, and the utility of its draws at doses, shape (sample, dose)."""
         total = sum(member.weight for member in self.group)
         for member, limit in zip(self.group, self.thresholds, strict=True):
             gains = np.broadcast_to(member.gain(doses[None, :]), (member.size, len(doses)))
@@ -40,11 +41,11 @@ class Utility:
 
     def expected(self, doses: np.ndarray) -> np.ndarray:
         """Return the expected utility, shape (dose,)."""
-        return sum(weight * utility.mean(axis=0) for weight, utility in self._each(doses))
+        return sum(weight * utility.mean(axis=0) for weight, utility in self.each(doses))
 
     def best_possible(self, doses: np.ndarray) -> float:
         """Return the expected utility if every draw could have its own best dose."""
-        return float(sum(weight * utility.max(axis=1).mean() for weight, utility in self._each(doses)))
+        return float(sum(weight * utility.max(axis=1).mean() for weight, utility in self.each(doses)))
 
     def optimum(self, doses: np.ndarray) -> tuple[float, float, float, tuple[float, float]]:
         """Return the best dose, the utility of perfect knowledge, the smallest regret, and the near-optimal doses."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.estimands import Asked, asked_for, served
-from hormesis_fit.harms import Harm, check_harms, cut_short, endpoints_of, harms_record, limit_doses, side_effects
+from hormesis_fit.estimands import EACH, Asked, asked_for, served
+from hormesis_fit.exceedance import Exceedance, nearest_piece
+from hormesis_fit.harms import Harm, check_harms, cut_short, endpoints_of, harms_record, limits_of
 from hormesis_fit.posterior import (
     Member,
     carrying,
@@ -24,7 +23,7 @@ from hormesis_fit.posterior import (
     trial_of,
 )
 from hormesis_fit.quantities import solve
-from hormesis_fit.timecourse import moment_of, someone
+from hormesis_fit.timecourse import Moment, moment_of, someone
 from hormesis_fit.utility import CAP, Utility
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.wording import unknown
@@ -43,6 +42,7 @@ def window(
     estimand: str = "typical",
     subject: str | None = None,
     time: float | None = None,
+    interval: float | None = None,
     doses: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """Return the posterior of the micro-dose window.
@@ -66,7 +66,11 @@ def window(
     subject : str, optional
         Label of a subject of the trial, whose own window is wanted.
     time : float, optional
-        When, where sensitivity drifts [time]; by default at the last visit.
+        When, where sensitivity drifts [time]; by default at the last visit. Doses in time count from time 0 on, and
+        benefits are means over the interval that holds the time.
+    interval : float, optional
+        Time between doses [time], where the fit has pharmacokinetics; by default that of the trial. Without a time the
+        doses have been given for ever.
     doses : sequence of float, optional
         Doses at which to give ``probability`` [dose]; by default a grid from a third of the lowest positive dose to
         three times the highest.
@@ -100,7 +104,7 @@ def window(
     trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    moment = moment_of(fit, time)
+    moment = moment_of(fit, time, interval)
     group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms, moment)
     weights = np.array([member.weight for member in group])
     exceedance = Exceedance.of(solved, weights, (low, high))
@@ -142,8 +146,7 @@ def window(
         "domain": [low, high],
         "status": _status(result, level),
     }
-    if moment is not None:
-        result.attrs["time"] = moment
+    result.attrs |= moment.asked() if moment else {}
     result.attrs["flags"] = " ".join(_flags(result, trial))
     return result
 
@@ -154,23 +157,33 @@ def _solve_all(
     asked: Asked,
     limit: Callable[[Member], np.ndarray],
     harms: Sequence[Harm],
-    moment: float | None,
+    moment: Moment | None,
 ) -> tuple[list[Member], list[dict[str, np.ndarray]]]:
     """Return the curves of a fit for the people asked for, and what every draw says of them."""
-    seed = int(fit.attrs["seed"])
-    group, solved = [], []
-    for typical in carrying(fit):
-        member = someone(typical, asked, trial, seed, moment)
-        one = solve(member, limit(member), trial)
-        if asked.estimand == "coverage":
-            one = served(typical, one, limit, trial, seed)
-        ends = {
-            harm.label: limit_doses(harm, member, side_effects(fit, harm.endpoint, member, asked), trial)
-            for harm in harms
-        }
-        group.append(member)
-        solved.append(cut_short(one, ends, trial) if ends else one)
-    return group, solved
+    pairs = [solve_one(fit, typical, trial, asked, limit, harms, moment) for typical in carrying(fit)]
+    return [member for member, _ in pairs], [one for _, one in pairs]
+
+
+def solve_one(
+    fit: xr.DataTree,
+    typical: Member,
+    trial: xr.Dataset,
+    asked: Asked,
+    limit: Callable[[Member], np.ndarray],
+    harms: Sequence[Harm],
+    moment: Moment | None,
+) -> tuple[Member, dict[str, np.ndarray]]:
+    """Return one curve of a fit for the people asked for, and what every draw says of it."""
+
+    def found(whom: Member, who: Asked) -> tuple[Member, dict[str, np.ndarray]]:
+        each = someone(whom, who, trial, int(fit.attrs["seed"]), moment)
+        one = solve(each, limit(each), trial)
+        return each, cut_short(one, limits_of(fit, harms, each, who), trial) if harms else one
+
+    member, one = found(typical, asked)
+    if asked.estimand == "coverage":
+        one = served(typical, one, lambda block: found(block, EACH)[1])
+    return member, one
 
 
 def _binding(
@@ -232,100 +245,6 @@ def _gather(solved: Sequence[Mapping[str, np.ndarray]], which: np.ndarray, picks
     return result
 
 
-@dataclass(frozen=True)
-class Exceedance:
-    """Probability of the benefit as a step function of dose, exact for given draws and weights."""
-
-    lower: np.ndarray  # sorted lower edges, with their weights
-    lower_weight: np.ndarray
-    upper: np.ndarray  # sorted upper edges, with theirs
-    upper_weight: np.ndarray
-    domain: tuple[float, float]
-    prob_exists: float
-    noise: float  # Monte Carlo error of a probability of one half
-
-    @classmethod
-    def of(
-        cls, solved: Sequence[Mapping[str, np.ndarray]], weights: np.ndarray, domain: tuple[float, float]
-    ) -> Exceedance:
-        """Collect the edges of all curves."""
-        share = np.concatenate(
-            [np.full(len(one["exists"]), w / len(one["exists"])) for one, w in zip(solved, weights, strict=True)]
-        )
-        exists = np.concatenate([one["exists"] for one in solved])
-        lower, upper = (
-            np.concatenate([one[name] for one in solved])[exists] for name in ("window_lower", "window_upper")
-        )
-        kept = share[exists]
-        up, down = np.argsort(lower), np.argsort(upper)
-        noise = 0.5 * float(np.sqrt(np.sum(share**2)))
-        return cls(lower[up], kept[up], upper[down], kept[down], domain, float(kept.sum()), noise)
-
-    def __call__(self, dose: np.ndarray) -> np.ndarray:
-        """Return the probability that each dose has the benefit, shape (dose,)."""
-        begun = np.concatenate([[0.0], np.cumsum(self.lower_weight)])[np.searchsorted(self.lower, dose, side="right")]
-        ended = np.concatenate([[0.0], np.cumsum(self.upper_weight)])[np.searchsorted(self.upper, dose, side="left")]
-        return np.clip(begun - ended, 0.0, 1.0)
-
-    def steps(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return all edges inside the domain with the domain's ends, and the probability between neighbours."""
-        low, high = self.domain
-        edges = np.concatenate([self.lower, self.upper])
-        edges = np.unique(np.concatenate([[low], edges[(edges > low) & (edges < high)], [high]]))
-        return edges, self(np.sqrt(edges[:-1] * edges[1:]))
-
-    def pieces(self, level: float) -> list[tuple[float, float]]:
-        """Return the intervals of doses whose probability reaches a level.
-
-        Gaps in which the probability stays within its Monte Carlo error of the level are no gaps, but rags of an edge.
-        """
-        edges, heights = self.steps()
-        inside = heights >= level
-        starts = np.flatnonzero(inside & ~np.concatenate([[False], inside[:-1]]))
-        ends = np.flatnonzero(inside & ~np.concatenate([inside[1:], [False]]))
-        tolerance = 4 * self.noise * np.sqrt(level * (1 - level))
-        merged: list[tuple[float, float]] = []
-        last = 0
-        for start, end in zip(starts, ends, strict=True):
-            piece = float(np.log(edges[start])), float(np.log(edges[end + 1]))
-            close = bool(merged) and heights[last + 1 : start].min() >= level - tolerance
-            merged[-1:] = [_joined(merged[-1], piece)] if close else [*merged[-1:], piece]
-            last = end
-        return [(self._clipped(low), self._clipped(high)) for low, high in merged]
-
-    def _clipped(self, log_dose: float) -> float:
-        """A dose inside the domain, whose ends survive the way through the logarithm."""
-        dose = float(np.clip(np.exp(log_dose), *self.domain))
-        return next((end for end in self.domain if math.isclose(dose, end, rel_tol=1e-12)), dose)
-
-    def best(self) -> tuple[float, float]:
-        """Return the dose with the highest probability, and that probability.
-
-        The top of a step function of draws is ragged: the dose is the log-middle of the piece that reaches the maximum
-        within its Monte Carlo error.
-        """
-        edges, heights = self.steps()
-        highest = float(heights.max())
-        if highest <= 0:
-            return float("nan"), 0.0
-        near = self.pieces(max(highest - self.noise, highest / 2))
-        middle = float(np.sqrt(edges[np.argmax(heights)] * edges[np.argmax(heights) + 1]))
-        low, high = nearest_piece(near, middle)
-        return float(np.sqrt(low * high)), highest
-
-
-def _joined(left: tuple[float, float], right: tuple[float, float]) -> tuple[float, float]:
-    """Join two intervals whose gap is noise.
-
-    A rag of an edge adds its length and not its gap: the edge then neither lags behind the level's crossing nor runs
-    ahead of it.
-    """
-    first, gap, second = left[1] - left[0], right[0] - left[1], right[1] - right[0]
-    if min(first, second) > 4 * gap:
-        return left[0], right[1]
-    return (left[0], left[1] + second) if first >= second else (right[0] - first, right[1])
-
-
 def _dose_results(
     exceedance: Exceedance, utility: Utility, grid: xr.DataArray, trial: xr.Dataset, level: float
 ) -> xr.Dataset:
@@ -377,11 +296,6 @@ def level_pieces(window: xr.Dataset, level: float | None = None) -> list[tuple[f
     """Return the intervals of a window at one of its levels [dose], by default the level asked for."""
     rows = window["level_window"].sel(window_level=window.attrs["level"] if level is None else level, method="nearest")
     return [(float(low), float(high)) for low, high in rows.values if np.isfinite(low)]
-
-
-def nearest_piece(pieces: Sequence[tuple[float, float]], dose: float) -> tuple[float, float] | None:
-    """Return the interval that holds a dose, or is nearest to it on the log axis; None without any."""
-    return min(pieces, key=lambda piece: max(piece[0] / dose, dose / piece[1], 1.0), default=None)
 
 
 def held_piece(window: xr.Dataset) -> tuple[float, float] | None:

@@ -1,12 +1,16 @@
 """What a dose must not do: limit doses in closed form, joint exceedance, what binds, and refusals."""
 
+import json
 import math
 
 import numpy as np
 import pytest
+import xarray as xr
 from test_estimands import make_draws, make_fit
 
+from hormesis_fit import estimands
 from hormesis_fit.curves import BellTail, Constant, LogLogistic, LogNormalBell, SigmoidEmax
+from hormesis_fit.estimands import NEEDED, PEOPLE, SHARE
 from hormesis_fit.harms import Harm, check_harms, harm_at, limit_doses
 from hormesis_fit.posterior import members, trial_of
 from hormesis_fit.windows import window
@@ -221,6 +225,128 @@ def test_people_bring_their_own_side_effects():
     for subject, moved in (("S1", 1.0), ("S2", math.exp(-0.8))):
         result = window(fit, subject=subject, harm=Harm(endpoint="nausea", limit=0.2))
         np.testing.assert_allclose(flat(result, "window_upper"), limit * moved, rtol=1e-8)
+
+
+PEOPLE_EFFECTS = (["half_effect_dose", "subject", "log"],)
+PEOPLE_LABELS = {"subject": ("S1", "S2")}
+RISK_LIMIT = 5.0 * ((0.2 / 0.8) / (0.05 / 0.95) - 1) ** (1 / 1.5)  # dose at which the typical risk is 0.2
+
+
+def make_people(size=SIZE, correlation=None, spread=0.6, own_spread=0.8):
+    """Return the fit of a bell whose peak differs between people, and of a risk that does; known parameters."""
+    values = {"control": 2.0, "amplitude": 0.5, "half_effect_dose": 1e6, "dose_ratio": 3e-6, "width": 0.8}
+    values |= {"slope": 4.0, "sigma": 0.4, "half_effect_dose_sd_subject": spread}
+    offsets = np.random.default_rng(6).standard_normal((2, size, 2))
+    values |= {"half_effect_dose_offset_subject": offsets[0]}
+    fit = make_fit({"BellTail": make_draws(BellTail(), values, PEOPLE_EFFECTS, PEOPLE_LABELS, size)})
+    risk = {"control": 0.05, "half_effect_dose": 5.0, "slope": 1.5, "half_effect_dose_sd_subject": own_spread}
+    risk |= {"half_effect_dose_offset_subject": offsets[1]}
+    if correlation is not None:
+        risk |= {"half_effect_dose_benefit_cor_subject": (1 + correlation) / 2}
+    draws = make_draws(LogLogistic(link="logit", direction="down"), risk, PEOPLE_EFFECTS, PEOPLE_LABELS, size)
+    shared = [] if correlation is None else [["half_effect_dose", "subject"]]
+    draws.attrs["shared"] = json.dumps(shared)
+    side = make_fit({"BellTail": draws})
+    for name, group in side.children.items():
+        fit[f"endpoints/nausea/{name}"] = group
+    fit["endpoints/nausea"].attrs = {"seed": 9, "shared": json.dumps([name for name, _ in shared])}
+    return fit, offsets
+
+
+def served_by(doses, benefit, risk, spread=0.6, own_spread=0.8):
+    """Whether doses have the benefit and no more than the risk in people with these offsets, shape (person, dose)."""
+    peak, end = 3.0 * np.exp(spread * benefit), RISK_LIMIT * np.exp(own_spread * risk)
+    gain = 0.5 * np.exp(-((np.log(doses / peak[:, None]) / 0.8) ** 2) / 2)
+    return (gain >= 0.1) & (doses <= end[:, None])
+
+
+class TestShared:
+    """A side effect in the model of the benefit, whose people go with those of the benefit."""
+
+    @pytest.mark.parametrize("correlation", [None, -0.9, 0.0, 0.9])
+    def test_new_subjects_bring_both_offsets(self, correlation):
+        """Against brute force over people with known parameters."""
+        size = 4000
+        fit, _ = make_people(size, correlation)
+        harm = Harm(endpoint="nausea", limit=0.2)
+        result = window(fit, estimand="new", harm=harm, doses=GRID)
+        rho, z = correlation or 0.0, np.random.default_rng(8).standard_normal((2, 100_000))
+        expected = served_by(GRID[::10], z[0], rho * z[0] + math.sqrt(1 - rho**2) * z[1]).mean(axis=0)
+        np.testing.assert_allclose(result["probability"][::10], expected, atol=4 * 0.5 / math.sqrt(size))
+
+    def test_whoever_tolerates_more_where_more_is_needed_has_more_to_choose_from(self):
+        harm = Harm(endpoint="nausea", limit=0.07)
+        found = {rho: window(make_people(4000, rho)[0], estimand="new", harm=harm) for rho in (-0.9, None, 0.9)}
+        against, apart, together = (float(found[rho]["prob_exists"]) for rho in (-0.9, None, 0.9))
+        assert together > apart + 0.05
+        assert apart > against + 0.05
+
+    def test_draws_of_a_subject_belong_together(self):
+        fit, offsets = make_people(correlation=0.5)
+        result = window(fit, subject="S2", harm=Harm(endpoint="nausea", limit=0.2), doses=GRID)
+        expected = served_by(GRID, offsets[0][:, 1], offsets[1][:, 1])
+        np.testing.assert_allclose(result["probability"], expected.mean(axis=0), atol=1e-12)
+
+    def test_a_subject_without_side_effects_has_those_that_go_with_its_benefit(self):
+        fit, offsets = make_people(4000, 0.9)
+        side = fit["endpoints/nausea/posterior"].to_dataset()
+        fit["endpoints/nausea/posterior"] = xr.DataTree(side.assign_coords(subject=["S1", "S7"]))
+        result = window(fit, subject="S2", harm=Harm(endpoint="nausea", limit=0.2), doses=GRID)
+        z = np.random.default_rng(8).standard_normal(4000)
+        own = offsets[0][:, 1]
+        expected = served_by(GRID, own, 0.9 * own + math.sqrt(1 - 0.81) * z).mean(axis=0)
+        np.testing.assert_allclose(result["probability"], expected, atol=4 * 0.5 / math.sqrt(4000))
+
+    def test_every_curve_of_the_benefit_has_a_side_effect_of_its_own(self):
+        bell = make_draws(LogNormalBell(), BENEFIT)
+        low, high = (RISK | {"half_effect_dose": value} for value in (1.0, 1e4))
+        fit = make_fit({"A": bell, "B": bell}, (0.5, 0.5))
+        template = LogLogistic(link="logit", direction="down")
+        side = make_fit({"A": make_draws(template, low), "B": make_draws(template, high)}, (0.5, 0.5))
+        for name, group in side.children.items():
+            fit[f"endpoints/nausea/{name}"] = group
+        fit["endpoints/nausea"].attrs = {"seed": 9, "shared": json.dumps(["half_effect_dose"])}
+        result = window(fit, harm=Harm(endpoint="nausea", limit=0.2))
+        ended = {name: set(flat(result, "upper_limit")[flat(result, "model") == name]) - {""} for name in "AB"}
+        assert ended == {"A": {"nausea"}, "B": {"benefit"}}
+
+
+class TestCoverage:
+    """The doses that serve a share of the population: benefit and limits in one and the same person."""
+
+    @pytest.mark.parametrize("correlation", [None, 0.9, -0.9])
+    def test_is_brute_force_person_by_person(self, correlation):
+        spreads = {"spread": 0.3, "own_spread": 0.4}
+        fit, _ = make_people(correlation=correlation, **spreads)
+        result = window(fit, estimand="coverage", harm=Harm(endpoint="nausea", limit=0.2), doses=GRID)
+        rho, own = correlation or 0.0, estimands._crowd(1, 5)[:, 0]
+        other = rho * own + math.sqrt(1 - rho**2) * estimands._crowd(1, 6)[:, 0]
+        share = served_by(GRID, own, other, **spreads).mean(axis=0)
+        np.testing.assert_allclose(result["probability"], share >= SHARE, atol=1e-12)
+        assert 0 < (share >= SHARE).sum() < GRID.size
+
+    def test_is_not_cut_by_the_mean_risk(self):
+        """People whose risk differs much: the mean risk passes the limit where most people are still within it."""
+        fit, _ = make_people(spread=0.01, own_spread=0.5)
+        harm = Harm(endpoint="nausea", limit=0.2)
+        edges = [
+            float(window(fit, estimand=one, harm=harm)["window_upper"].mean()) for one in ("population", "coverage")
+        ]
+        fifth = RISK_LIMIT * np.exp(0.5 * np.sort(estimands._crowd(1, 6)[:, 0])[PEOPLE - NEEDED])
+        assert edges[1] == pytest.approx(fifth, rel=1e-6)
+        assert abs(edges[0] / edges[1] - 1) > 0.1
+
+    def test_says_what_ends_it(self):
+        fit, _ = make_people(spread=0.3, own_spread=0.3)
+        result = window(fit, estimand="coverage", harm=Harm(endpoint="nausea", limit=0.2))
+        assert float(result["prob_binds"].sel(limit="nausea")) == 1
+        open_ended = window(fit, estimand="coverage", harm=Harm(endpoint="nausea", limit=0.99))
+        assert float(open_ended["prob_binds"].sel(limit="benefit")) == 1
+
+    def test_of_an_occupancy_is_cut_at_one_dose(self):
+        fit, _ = make_people(spread=0.3)
+        result = window(fit, estimand="coverage", harm=Harm(occupancy=2.5, limit=0.5))
+        np.testing.assert_allclose(flat(result, "window_upper"), 2.5, rtol=1e-9)
 
 
 @pytest.mark.parametrize(

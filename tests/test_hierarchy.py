@@ -1,15 +1,20 @@
 """People who differ: groupings, displacements, designs, priors, the graph, and a fit that recovers its truth."""
 
+import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytensor.tensor as pt
 import pytest
+import xarray as xr
 from scipy import stats
 
 import hormesis_fit as hf
-from hormesis_fit.curves import LogLogistic
+from hormesis_fit.assembly import side_groups, tree_of
+from hormesis_fit.curves import BrainCousens, LogLogistic
 from hormesis_fit.density import Density
+from hormesis_fit.engines import Result
 from hormesis_fit.hierarchy import (
     Effect,
     correlations_of,
@@ -20,8 +25,10 @@ from hormesis_fit.hierarchy import (
     shifts_of,
     space_of,
 )
-from hormesis_fit.model import model_of, scales, specify
+from hormesis_fit.model import model_data, model_of
 from hormesis_fit.parameter import Prior
+from hormesis_fit.posterior import members, trial_of
+from hormesis_fit.specification import Side, scales, specify
 from hormesis_fit.trial import read_trial
 
 PEOPLE, DOSES = 12, np.array([0.0, 0.3, 1, 3, 10, 30, 100, 300])
@@ -313,6 +320,161 @@ class TestGraph:
         assert one.structure != other.structure
         assert one.structure == specify(people, curve="LogLogistic", vary=VARY).structure
         assert one.structure != specify(people, curve="LogLogistic").structure
+
+
+def sensitive(seed, correlation, size=16):
+    """Return benefit and side effect of people whose sensitivities to both go together."""
+    rng, rows = np.random.default_rng(seed), []
+    for person in range(size):
+        own, other = rng.standard_normal(2)
+        other = correlation * own + math.sqrt(1 - correlation**2) * other
+        half = 20 * np.exp(0.6 * own)
+        benefit = BrainCousens(control=100.0, peak_stimulation=0.4, half_effect_dose=half, slope_excess=1.5)
+        risk = LogLogistic(
+            control=0.05, half_effect_dose=10 * np.exp(0.8 * other), slope=1.5, link="logit", direction="down"
+        )
+        for dose in (0.0, 1, 3, 10, 30, 100) * 2:
+            score = benefit(dose) + 6 * rng.standard_normal()
+            rows.append((f"S{person:02}", dose, score, rng.binomial(20, risk(dose)), 20))
+    table = dict(zip(("who", "dose", "score", "ill", "n"), zip(*rows, strict=True), strict=True))
+    trial = read_trial(table, response="score", subject="who", scale="ratio")
+    return trial, read_trial(table, successes="ill", n="n", subject="who", direction="down")
+
+
+OWN = {"half_effect_dose": "subject"}
+
+
+@pytest.fixture(scope="module")
+def joint():
+    """Return a benefit with a side effect in one model, of which the benefit does not know one person."""
+    trial, ill = sensitive(1, 0.8, size=4)
+    trial = trial.isel(observation=trial["subject"].values != "S01")
+    options = {"curve": "LogLogistic", "family": "binomial", "vary": OWN}
+    side = specify(ill, **options, shared=["half_effect_dose"])
+    main = specify(trial, curve="BrainCousens", vary=OWN)
+    whole = replace(main, sides=(Side("ill", side, ill),))
+    return whole, main, specify(ill, **options), trial, ill
+
+
+class TestSeveralEndpoints:
+    def test_the_graph_is_that_of_both_with_offsets_in_common(self, joint):
+        whole, main, side, trial, ill = joint
+        density = Density(model_of(whole, trial))
+        density.set_data(model_data(whole, trial))
+        points = density.prior_draws(5, np.random.default_rng(4))
+        prior, likelihood = density.pointwise(points)
+        draws = density.constrain(points)
+        own = {name.removeprefix("ill::"): value for name, value in draws.items() if name.startswith("ill::")}
+        rho = 2 * own["half_effect_dose_benefit_cor_subject"][:, None] - 1
+        other, alone = draws["half_effect_dose_offset_subject"], own["half_effect_dose_offset_subject"]
+        mixed = alone.copy()
+        # Of the four people with side effects the benefit knows the first, the third and the fourth.
+        mixed[:, [0, 2, 3]] = rho * other + np.sqrt(1 - rho**2) * alone[:, [0, 2, 3]]
+        first, second = Density(model_of(main, trial)), Density(model_of(side, ill))
+        one = first.pointwise(first.unconstrain(draws))
+        two = second.pointwise(second.unconstrain(own | {"half_effect_dose_offset_subject": mixed}))
+        np.testing.assert_allclose(likelihood, np.concatenate([one[1], two[1]], axis=1), rtol=1e-9)
+        free = second.pointwise(second.unconstrain(own))[0]
+        share = stats.beta(2, 2).pdf((1 + rho[:, 0]) / 2) * (1 - rho[:, 0] ** 2) / 4  # a logit's Jacobian
+        np.testing.assert_allclose(prior, one[0] + free + np.log(share), rtol=1e-8)
+
+    def test_results_hold_the_offsets_in_common(self, joint):
+        whole, _, _, trial, ill = joint
+        density = Density(model_of(whole, trial))
+        points = density.prior_draws(20, np.random.default_rng(5))
+        result = Result(points.reshape(2, 10, -1), "nuts", 0.0, 0.0, 0.0)
+        tree = tree_of(trial, whole, result, density)
+        part = tree["endpoints/ill"]
+        assert (tree["posterior"].sizes["subject"], part["posterior"].sizes["subject"]) == (3, 4)
+        assert part["posterior"]["subject"].values.tolist() == ["S00", "S01", "S02", "S03"]
+        assert json.loads(part["posterior"].attrs["shared"]) == [["half_effect_dose", "subject"]]
+        assert not [name for name in tree["posterior"].data_vars if "::" in name]
+        sizes = [one["log_likelihood"].sizes["observation"] for one in (tree, part)]
+        assert sizes == [trial.sizes["observation"], ill.sizes["observation"]]
+        # The likelihood of the side effect by itself, at the offsets that its posterior holds.
+        alone = Density(model_of(specify(ill, curve="LogLogistic", family="binomial", vary=OWN), ill))
+        draws = {name: part["posterior"][name].values for name in alone.names}
+        found = alone.pointwise(alone.unconstrain(draws))[1].reshape(2, 10, -1)
+        np.testing.assert_allclose(part["log_likelihood"]["response"], found, rtol=1e-8)
+
+    def test_an_average_has_one_side_effect_for_every_curve(self, joint):
+        whole, _, _, trial, ill = joint
+        both = replace(whole, sides=(*whole.sides, replace(whole.sides[0], name="dizzy")))
+        density = Density(model_of(both, trial))
+        points = density.prior_draws(20, np.random.default_rng(5))
+        member = tree_of(trial, both, Result(points.reshape(2, 10, -1), "nuts", 0.0, 0.0, 0.0), density)
+        weights = {"weight": ("model", [0.3, 0.7]), "prob_hormesis": 0.3}
+        table = xr.Dataset(weights, coords={"model": ["A", "B"]})
+        tree = xr.DataTree.from_dict({"evidence": table})
+        for label in "AB":
+            tree[f"models/{label}"] = member.copy()
+        for side in both.sides:
+            side_groups(tree, side, {"family": "binomial", "seed": 1})
+        assert set(tree["endpoints"].children) == {"ill", "dizzy"}
+        for label in "AB":
+            assert "endpoints" not in tree[f"models/{label}"]
+        found = members(tree["endpoints/dizzy"])
+        assert [(one.label, one.weight) for one in found] == [("A", 0.3), ("B", 0.7)]
+        assert found[0].curve.label.startswith("LogLogistic")
+        assert np.isnan(tree["endpoints/ill/evidence"]["prob_hormesis"])
+        assert trial_of(tree["endpoints/ill"]).sizes["observation"] == ill.sizes["observation"]
+
+    def test_more_than_thirty_parameters_can_be_interpreted(self, joint):
+        whole, _, _, trial, _ = joint
+        third = replace(whole, sides=(*whole.sides, replace(whole.sides[0], name="dizzy")))
+        density = Density(model_of(third, trial))
+        prior, likelihood = density(density.prior_draws(3, np.random.default_rng(6)))
+        assert np.isfinite(prior + likelihood).all()
+
+    def test_structures_tell_joint_models_apart(self, joint):
+        whole, main, *_ = joint
+        assert len({whole.structure, main.structure, replace(whole, sides=whole.sides * 2).structure}) == 3
+
+    @pytest.mark.parametrize(
+        ("changes", "facts"),
+        [
+            ({"curve": "average"}, ['"ill"', "one curve", "'average'", "LogLogistic"]),
+            ({"curve": ["LogLogistic", "Constant"]}, ["one curve"]),
+            ({"shared": "control"}, ['"control"', "vary= of both", "shared="]),
+            ({"shared": ["half_effect_dos"]}, ['"half_effect_dos"', "vary= of both"]),
+            ({"vary": {"control": "subject"}}, ['"half_effect_dose"', "vary= of both"]),
+        ],
+        ids=str,
+    )
+    def test_what_cannot_be_shared_is_refused(self, joint, changes, facts):
+        *_, trial, ill = joint
+        options = {"curve": "LogLogistic", "family": "binomial", "vary": OWN, "shared": "half_effect_dose"} | changes
+        asked = {"curve": "BrainCousens", "vary": OWN, "random_seed": 1}
+        assert_refused(lambda: hf.fit(trial, **asked, endpoints={"ill": hf.Endpoint(trial=ill, **options)}), facts)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correlation", [0.9, -0.9])
+def test_sensitivities_that_go_together_are_recovered(correlation):
+    trial, ill = sensitive(3, correlation)
+    endpoint = hf.Endpoint(trial=ill, curve="LogLogistic", family="binomial", vary=OWN, shared="half_effect_dose")
+    asked = {"vary": OWN, "random_seed": 3, "draws": 500, "tune": 500, "chains": 2}
+    fit = hf.fit(trial, curve=["BrainCousens", "LogLogistic"], endpoints={"ill": endpoint}, **asked)
+    assert not fit["evidence"]["sick"].sel(model="BrainCousens")  # the wrong curve has no weight
+    side = fit["endpoints/ill"]
+    assert list(side["models"].children) == ["BrainCousens", "LogLogistic"]
+    assert fit["models/BrainCousens"].children.keys() >= {"posterior"}
+    assert "endpoints" not in fit["models/BrainCousens"]
+    found = 2 * side["models/BrainCousens/posterior"]["half_effect_dose_benefit_cor_subject"] - 1
+    low, high = found.quantile([0.025, 0.975]).values
+    assert low <= correlation <= high
+    assert low * high > 0  # the sign is known
+    harm = hf.Harm(endpoint="ill", limit=0.07)
+    one = hf.window(fit, estimand="new", harm=harm)
+    apart = fit.copy()
+    apart["endpoints/ill"].attrs["shared"] = "[]"  # as if its draws were those of a fit of its own
+    for member in side["models"].children:
+        apart[f"endpoints/ill/models/{member}/posterior"].attrs["shared"] = "[]"
+    other = hf.window(apart, estimand="new", harm=harm)
+    gained = float(one["prob_exists"] - other["prob_exists"])
+    assert gained * correlation > 0.02
+    assert float(hf.predict(fit, subject="S03").mean()) > 0
+    assert float(hf.predict(side, subject="S03").mean()) < 1
 
 
 @pytest.mark.slow

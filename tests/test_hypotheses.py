@@ -19,10 +19,10 @@ from hormesis_fit.hypotheses import (
     predictive_weights,
     stimulation_evidence,
 )
-from hormesis_fit.model import specify
 from hormesis_fit.posterior import members, trial_of
 from hormesis_fit.scaling import power_scaling, prior_constant, scaled_draws
 from hormesis_fit.simulation import simulate_trial
+from hormesis_fit.specification import specify
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 PAIR = ["BrainCousens", "LogLogistic"]

@@ -14,8 +14,9 @@ from hormesis_fit import engines
 from hormesis_fit.curves import BrainCousens, Constant, Curve
 from hormesis_fit.density import Density
 from hormesis_fit.importance import importance_sample
-from hormesis_fit.model import model_data, specify
+from hormesis_fit.model import model_data
 from hormesis_fit.parameter import Prior
+from hormesis_fit.specification import specify
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "posterior.json").read_text())
 

@@ -20,9 +20,10 @@ from hormesis_fit.curves import (
     SigmoidEmax,
 )
 from hormesis_fit.derived import derived_quantities
-from hormesis_fit.model import model_of, specify
+from hormesis_fit.model import model_of
 from hormesis_fit.parameter import Prior
 from hormesis_fit.posterior import members
+from hormesis_fit.specification import specify
 
 HORMETIC = [curve for curve in CURVES.values() if curve.hormetic]
 

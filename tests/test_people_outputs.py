@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import hormesis_fit as hf
+from hormesis_fit import drawing
 from hormesis_fit.derived import derived_of
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.harms import harms_record
@@ -239,7 +240,7 @@ def has(figure, gid):
 def test_subjects_and_harms_are_drawn(fit):
     figure = hf.plot_subjects(fit, max_panels=3)
     assert [one.get_title(loc="left") for one in figure.axes] == list(LABELS[:3])
-    assert "3 of 4 subjects" in figure.get_suptitle()
+    assert figure.get_suptitle() == "The first 3 of the 4 subjects of the trial"
     assert hf.plot_subjects(fit, subjects=["Boris"], benefit=0.2, width="single").axes[0].has_data()
     harms = hf.plot_harm(fit)
     assert has(harms, "probability_nausea at most 0.3")
@@ -248,6 +249,55 @@ def test_subjects_and_harms_are_drawn(fit):
     assert hf.plot_harm(fit, harm=HARMS[1], ax=own.add_subplot()) is own
     with pytest.raises(ValueError, match="max_panels must be a whole number"):
         hf.plot_subjects(fit, max_panels=0)
+
+
+def drawn(figure, gid):
+    [line] = [one for one in figure.axes[0].lines if one.get_gid() == gid]
+    return np.column_stack([line.get_xdata(), line.get_ydata()])
+
+
+def test_the_window_of_a_subject_comes_with_its_own_responses(fit):
+    one, trial = fit.copy(), trial_of(fit)
+    one["window"] = hf.window(one, subject="Clara")
+    own = trial["subject"].values == "Clara"
+    means = drawn(hf.plot_window(one), "means")
+    response, dose = (trial[name].values[own] for name in ("response", "dose"))
+    np.testing.assert_allclose(means, [[x, response[dose == x].mean()] for x in np.unique(dose)])
+    rows = drawn(hf.plot_window(one, show_subjects=True), "data")
+    np.testing.assert_allclose(rows, np.column_stack([dose, response]))
+    everyone = drawn(hf.plot_window(fit), "means")
+    assert abs(everyone[0, 1] - means[0, 1]) > 5
+
+
+def test_categories_are_drawn_as_shares(suited, trial):
+    fitted = hf.fit(suited(trial, "ordinal"), family="ordinal", curve="LogLogistic", engine="importance", random_seed=1)
+    fitted["window"] = hf.window(fitted, benefit=0.2, benefit_scale="difference")
+    reached = outcome_of(fitted)
+    shares = drawn(hf.plot_window(fitted), "means")
+    expected = reached["response"].groupby(reached["dose"]).mean()
+    np.testing.assert_allclose(shares, np.column_stack([expected["dose"], expected]))
+    assert not has(hf.plot_window(fitted), "data")
+    assert "by at least 20 percentage points" in sentence(fitted)
+    assert drawing.benefit_label(fitted["window"].to_dataset(), reached) == "+20 points"
+    reached["response"].attrs["share"] = 0
+    assert drawing.benefit_label(fitted["window"].to_dataset(), reached) == "+0.2"
+
+
+def test_the_joint_probability_hides_no_other(fit):
+    lines = {str(one.get_gid()): one for one in hf.plot_harm(fit).axes[0].lines}
+    benefit, joint = lines["probability_benefit +10 %"], lines["probability_benefit within limits"]
+    assert benefit.get_linewidth() > 2 * joint.get_linewidth()
+    assert benefit.get_zorder() <= joint.get_zorder()
+
+
+def test_limits_in_a_share_of_the_population_are_those_of_persons(fit):
+    one = fit.copy()
+    harm = hf.Harm(loss=True, limit=0.05)
+    one["window"] = hf.window(one, estimand="coverage", harm=harm)
+    lines = {str(line.get_gid()): line.get_ydata() for line in hf.plot_harm(one, harm=harm).axes[0].lines}
+    assert np.all(
+        lines["probability_benefit within limits"] <= lines["probability_loss below control at most 0.05"] + 0.01
+    )
 
 
 def test_the_joint_probability_is_no_more_than_any_of_its_parts(fit):

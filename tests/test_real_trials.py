@@ -76,3 +76,30 @@ def test_blocks_sharpen_what_pooling_finds():
         assert median(blocked, name) == pytest.approx(published, rel=0.05)
         wide, narrow = (np.ptp(np.nanquantile(one[name], [0.025, 0.975])) for one in (pooled, blocked))
         assert narrow < wide
+
+
+def crossover(seed):
+    """Return sessions of 40 people: placebo first or second, doses ascending; only practice and carry-over act."""
+    rng, rows = np.random.default_rng(seed), []
+    for person in range(40):
+        own, doses, before = 50 * np.exp(0.04 * rng.standard_normal()), [5.0, 10.0, 20.0], 0.0
+        doses.insert(rng.integers(2), 0.0)
+        for period, dose in enumerate(doses):
+            score = own + 3 * period + 3 * (before > 0) + 3 * rng.standard_normal()
+            rows.append((f"S{person:02}", period, dose, float(before > 0), score))
+            before = dose
+    return pd.DataFrame(rows, columns=["subject", "period", "dose", "after_drug", "score"])
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_practice_and_carry_over_are_no_effect_of_the_drug_once_they_are_covariates(seed):
+    columns = ["period", "after_drug"]
+    trial = hf.read_trial(crossover(seed), response="score", subject="subject", columns=columns, scale="ratio")
+    asked = {"curve": ["BellTail", "SigmoidEmax"], "vary": {}, "random_seed": 1}
+    plain, adjusted = (hf.fit(trial, covariates=one, **asked) for one in ({}, {"control": "period + after_drug"}))
+    assert hf.window(plain).attrs["status"] == "WINDOW"
+    assert hf.window(adjusted).attrs["status"] == "UNLIKELY"
+    slopes = adjusted["models/SigmoidEmax/posterior"]["control_slope"].quantile([0.05, 0.95], ("chain", "draw"))
+    period, carried = slopes.sel(control_term="period").values, slopes.sel(control_term="after_drug").values
+    assert period[0] < np.log1p(3 / 50) < period[1] + 0.02
+    assert carried[1] > 0.02

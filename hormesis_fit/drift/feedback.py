@@ -85,7 +85,7 @@ class Moderator(Drift):
         self, exposure: Value, duration: Value, *, start: Sequence[Value] = (1.0, 1.0), substeps: int = 1
     ) -> dict[str, Value]:
         """Return ``response`` and ``moderator`` at the end of every step [1], shape (..., step)."""
-        found = march(_with(self.step, substeps), start, exposure, duration)
+        found = march(self, start, exposure, duration, substeps=substeps)
         return dict(zip(("response", "moderator"), found, strict=True))
 
     def __call__(
@@ -208,7 +208,7 @@ class Autoregulation(Drift):
         return _twins(rates, states, duration, substeps)
 
     def __call__(self, exposure: Value, duration: Value, *, start: Value | None = None, substeps: int = 1) -> Value:
-        return march(_with(self.step, substeps), [1.0 if start is None else start], exposure, duration)[0]
+        return march(self, [1.0 if start is None else start], exposure, duration, substeps=substeps)[0]
 
     def steady_state(self, exposure: Value) -> Value:
         driven, half = stimulus(self, exposure), self.inhibition_level / 2
@@ -256,7 +256,7 @@ class FeedbackSuppression(Drift):
         return _twins(rates, states, duration, substeps)
 
     def __call__(self, exposure: Value, duration: Value, *, start: Value | None = None, substeps: int = 1) -> Value:
-        return march(_with(self.step, substeps), [1.0 if start is None else start], exposure, duration)[0]
+        return march(self, [1.0 if start is None else start], exposure, duration, substeps=substeps)[0]
 
     def steady_state(self, exposure: Value) -> Value:
         given, most, n = exposure / self.own_level, 1 + self._feedback(1.0), self.feedback_slope
@@ -343,7 +343,7 @@ class GonadalAxis(Drift):
         self, exposure: Value, duration: Value, *, start: Sequence[Value] = (1.0, 1.0, 1.0, 1.0), substeps: int = 1
     ) -> dict[str, Value]:
         """Return ``feedback``, ``pool``, ``lutropin`` and ``testosterone`` at the end of every step [1]."""
-        found = march(_with(self.step, substeps), start, exposure, duration)
+        found = march(self, start, exposure, duration, substeps=substeps)
         return dict(zip(("feedback", "pool", "lutropin", "testosterone"), found, strict=True))
 
     def __call__(
@@ -354,10 +354,6 @@ class GonadalAxis(Drift):
 
     def seen(self, *states: Value) -> Value:
         return states[3]
-
-
-def _with(step: Any, substeps: int) -> Any:
-    return lambda states, exposure, duration: step(states, exposure, duration, substeps=substeps)
 
 
 def _twins(rates: Any, states: Sequence[Value], duration: Value, substeps: int) -> list[Value]:

@@ -5,12 +5,15 @@ A quarter of the time of `pytensor.scan` for a gradient, and compiled in a third
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 import pytensor.tensor as pt
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
+from pytensor.graph.replace import _vectorize_node
 from pytensor.link.numba.dispatch import basic as numba_basic
 from pytensor.link.numba.dispatch.basic import numba_funcify
 
@@ -26,10 +29,15 @@ def relaxation(decay: Any, target: Any, start: Any) -> pt.TensorVariable:
         State before the first step, a number or of shape (..., 1).
     """
     decay, target = pt.broadcast_arrays(pt.as_tensor(decay), pt.as_tensor(target))
+    return _in_rows(decay, target, start)[0]
+
+
+def _in_rows(decay: Any, target: Any, start: Any) -> list[pt.TensorVariable]:
+    """States and what each step keeps, for any number of leading axes."""
     start = pt.zeros_like(decay[..., :1]) + start
     shape = decay.shape
-    states, _ = Relaxation()(decay.reshape((-1, shape[-1])), target.reshape((-1, shape[-1])), start.reshape((-1,)))
-    return states.reshape(shape, ndim=decay.ndim)
+    found = Relaxation()(decay.reshape((-1, shape[-1])), target.reshape((-1, shape[-1])), start.reshape((-1,)))
+    return [one.reshape(shape, ndim=decay.ndim) for one in found]
 
 
 def forward(decay: np.ndarray, target: np.ndarray, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,12 +79,12 @@ class _Loop(Op):
     loop: Any
     ranks: tuple[int, ...]
 
-    def make_node(self, *inputs: Any) -> Apply:
+    def make_node(self, *inputs: Any) -> list:
         inputs = [pt.as_tensor(one).astype("float64") for one in inputs]
         return Apply(self, inputs, [pt.tensor(dtype="float64", shape=(None,) * rank) for rank in self.ranks])
 
     def perform(self, node: Apply, inputs: Any, outputs: Any) -> None:
-        for storage, found in zip(outputs, type(self).loop(*inputs), strict=True):
+        for storage, found in zip(outputs, _machine_code(type(self).loop)(*inputs), strict=True):
             storage[0] = found
 
 
@@ -91,7 +99,6 @@ class Relaxation(_Loop):
         return RelaxationGradient()(cotangents[0], *outputs, target, start)
 
 
-
 class RelaxationGradient(_Loop):
     """Gradients of decays, limits and starts."""
 
@@ -99,7 +106,19 @@ class RelaxationGradient(_Loop):
     ranks = (2, 2, 1)
 
 
+@cache
+def _machine_code(loop: Any) -> Any:
+    return numba.njit(loop)  # that of PyTensor makes functions which Python itself cannot call
+
+
 @numba_funcify.register(Relaxation)
 @numba_funcify.register(RelaxationGradient)
 def _compiled(op: _Loop, **_: Any) -> Any:
     return numba_basic.numba_njit(type(op).loop)
+
+
+@_vectorize_node.register(Relaxation)
+def _more_rows(op: Relaxation, node: Apply, *inputs: Any) -> list:
+    """Many points at once are more rows."""
+    decay, target = pt.broadcast_arrays(*inputs[:2])
+    return _in_rows(decay, target, inputs[2][..., None])

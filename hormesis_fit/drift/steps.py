@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -248,30 +249,30 @@ def _symmetric(rates: Callable, states: Sequence[Value], duration: Value) -> lis
     return states
 
 
-def march(step: Callable, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
-    """Apply one-step maps in turn and return each state at the end of every step, shape (..., step)."""
-    if any(is_symbolic(value) for value in (exposure, duration, *states)):
-        return _scanned(step, states, exposure, duration)
+def march(term: Any, states: Sequence[Value], exposure: Value, duration: Value, *, substeps: int = 1) -> list[Value]:
+    """Take the steps of a nonlinear mechanism in turn and return each state at their ends, shape (..., step).
+
+    Parameters
+    ----------
+    term : Drift
+        The mechanism, with a ``step``.
+    states : sequence of Value
+        States before the first step.
+    exposure, duration : Value
+        Concentration [dose] and length of each step [time].
+    substeps : int
+        Equal parts into which each step is divided.
+    """
+    if any(is_symbolic(value) for value in (exposure, duration, *states, *_known(term).values())):
+        from hormesis_fit.drift.marching import marched
+
+        return marched(term, states, exposure, duration, substeps)
     count, kept = length(duration, exposure), []
     for k in range(count or 0):
-        states = step(states, take(exposure, k), take(duration, k))
+        states = term.step(states, take(exposure, k), take(duration, k), substeps=substeps)
         kept.append(states)
     return [stacked(series) for series in zip(*kept, strict=True)]
 
 
-def _scanned(step: Callable, states: Sequence[Value], exposure: Value, duration: Value) -> list[Value]:
-    import pytensor
-    import pytensor.tensor as pt
-
-    exposure, duration = pt.as_tensor(exposure), pt.as_tensor(duration)
-    columns = [pt.moveaxis(series, -1, 0)[..., None] for series in (exposure, duration)]
-    first = step(states, *(column[0] for column in columns))
-    begin = [pt.zeros_like(after) + before for before, after in zip(states, first, strict=True)]
-    found = pytensor.scan(
-        lambda concentration, length, *now: step(now, concentration, length),
-        sequences=columns,
-        outputs_info=begin,
-        return_updates=False,
-    )
-    series = found if isinstance(found, list | tuple) else [found]
-    return [pt.moveaxis(one[..., 0], 0, -1) for one in series]
+def _known(term: Any) -> dict[str, Value]:
+    return {name: getattr(term, name) for name in term.parameters()}

@@ -1,0 +1,180 @@
+"""Many curves at once: the densities are those of the PyMC models, and so are evidence and posterior."""
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy import stats
+from scipy.special import logsumexp
+
+import hormesis_fit as hf
+from hormesis_fit.batch import Batch, batchable
+from hormesis_fit.curves import AVERAGE, CURVES, BrainCousens, LogLogistic
+from hormesis_fit.density import INTERPRETED, Density
+from hormesis_fit.model import model_of
+from hormesis_fit.parameter import Prior
+from hormesis_fit.scores import QUANTILES, Scores
+from hormesis_fit.specification import specify
+from hormesis_fit.swarm import SwarmPlan, sample_swarm
+
+TRUTH = BrainCousens(control=100.0, peak_stimulation=0.3, half_effect_dose=30.0, slope_excess=1.5)
+NULL = LogLogistic(control=100.0, half_effect_dose=30.0, slope=2.0)
+DOSES = (0.0, *np.geomspace(0.3, 100, 7))
+PRIORS = {
+    "Normal": Prior("Normal", mu=3, sigma=2),
+    "LogNormal": Prior("LogNormal", mu=-1, sigma=2),
+    "LogitNormal": Prior("LogitNormal", mu=0.5, sigma=1.5),
+    "HalfNormal": Prior("HalfNormal", sigma=0.3),
+    "TruncatedNormal": Prior("TruncatedNormal", mu=1, sigma=2, lower=0),
+    "Exponential": Prior("Exponential", scale=7),
+    "Beta": Prior("Beta", alpha=1, beta=3),
+}
+
+
+def trial(seed=1, curve=TRUTH, replicates=3, **options):
+    return hf.simulate_trial(curve, doses=DOSES, replicates=replicates, cv=0.06, random_seed=seed, **options)
+
+
+def test_every_quantile_has_a_prior_to_be_tested_with():
+    assert {name for name, _ in QUANTILES} == set(PRIORS)
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_a_parameter_at_a_score_has_the_probability_of_the_score_under_pymc(name):
+    score = np.array([-5.0, -2.5, -1.0, -0.1, 0.0, 0.4, 1.7, 3.0])
+    value = Scores([{"x": PRIORS[name]}])(score[None, None])["x"][0]
+    # As arrays: of Python's own floats PyTensor keeps as few digits as it can.
+    arguments = {word: np.asarray(number, dtype=float) for word, number in PRIORS[name].arguments.items()}
+    distribution = getattr(pm, name).dist(**arguments)
+    below = pm.logcdf(distribution, value).eval(mode=INTERPRETED)
+    np.testing.assert_allclose(below, stats.norm.logcdf(score), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["HalfNormal", "TruncatedNormal", "Exponential"])
+def test_far_tails_keep_their_digits(name):
+    high = Scores([{"x": PRIORS[name]}])(np.array([[[8.0]]]))["x"].item()
+    prior = PRIORS[name].arguments
+    frozen = {
+        "HalfNormal": stats.halfnorm(scale=0.3),
+        "TruncatedNormal": stats.truncnorm(-0.5, np.inf, loc=1, scale=2),
+        "Exponential": stats.expon(scale=prior.get("scale", 1)),
+    }[name]
+    np.testing.assert_allclose(frozen.logsf(high), stats.norm.logsf(8.0), rtol=1e-7)
+
+
+def compare_with_pymc(curve, one):
+    specification = specify(one, curve=curve)
+    assert batchable(specification)
+    batch = Batch.of([specification], [one])
+    scores = np.random.default_rng(5).normal(size=(1, batch.dimension, 40)) * 0.8
+    density = Density(model_of(specification, one))
+    values = {name: value[0] for name, value in batch.scores(scores).items()}
+    _, expected = density(density.unconstrain(values))
+    found = batch.log_likelihood(scores)[0]
+    usable = np.isfinite(expected)
+    assert usable.mean() > 0.5
+    np.testing.assert_allclose(found[usable], expected[usable], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_likelihood_is_that_of_the_pymc_model(name):
+    compare_with_pymc(CURVES[name](), trial())
+
+
+@pytest.mark.parametrize(
+    "options", [{"scale": "interval"}, {"scale": "ratio", "direction": "down"}, {"scale": "interval", "direction": "down"}]
+)
+@pytest.mark.parametrize("name", AVERAGE)
+def test_the_likelihood_is_that_of_the_pymc_model_on_every_scale(name, options):
+    compare_with_pymc(CURVES[name](), trial(**options))
+
+
+def test_a_free_asymptote_and_unequal_replicates_change_nothing():
+    compare_with_pymc(BrainCousens(lower_asymptote="free"), trial().isel(observation=[0, 3, 4, 7, 9, 10, 11, 15, 20, 23]))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"family": "student_t"}, "another family"), ({"priors": {"slope": Prior("Weibull", alpha=2, beta=1)}}, "a prior")],
+)
+def test_other_models_are_left_to_the_ordinary_engine(options, reason):
+    assert not batchable(specify(trial(), curve="LogLogistic", **options)), reason
+
+
+def sampled(name, trials, seeds):
+    specifications = [specify(one, curve=name) for one in trials]
+    batch = Batch.of(specifications, trials)
+    generators = [np.random.default_rng([3, seed]) for seed in seeds]
+    return batch, sample_swarm(batch, generators, SwarmPlan.of(batch.dimension))
+
+
+def test_evidence_of_a_model_with_a_closed_form():
+    # A straight line with known errors in all but name: sigma held by a narrow prior, Normal priors for the rest.
+    one = trial(replicates=2, scale="interval")
+    priors = {"control": Prior("Normal", mu=100, sigma=10), "sigma": Prior("LogNormal", mu=np.log(40), sigma=1e-6)}
+    specification = specify(one, curve="Constant", priors=priors)
+    batch = Batch.of([specification], [one])
+    [sample] = sample_swarm(batch, [np.random.default_rng(1)], SwarmPlan.of(2))
+    y = one["response"].values
+    covariance = 40**2 * np.eye(y.size) + 10**2
+    expected = stats.multivariate_normal(np.full(y.size, 100.0), covariance).logpdf(y)
+    np.testing.assert_allclose(sample.log_evidence, expected, atol=0.01)
+
+
+@pytest.mark.parametrize("name", AVERAGE)
+def test_evidence_and_posterior_are_those_of_the_ordinary_engine(name):
+    trials = [trial(1), trial(2, NULL)]
+    batch, samples = sampled(name, trials, [1, 2])
+    for row, (one, sample) in enumerate(zip(trials, samples, strict=True)):
+        fitted = hf.fit(one, curve=name, engine="importance", random_seed=7)
+        evidence = fitted["evidence"].to_dataset().isel(model=0)
+        error = np.hypot(sample.log_evidence_se, float(evidence["log_evidence_se"]))
+        assert abs(sample.log_evidence - float(evidence["log_evidence"])) < 4 * error + 0.08
+        values = batch.scores.take(np.array([row]))(sample.points.T[None])
+        for parameter, value in values.items():
+            expected = fitted["posterior"][parameter].values
+            mean = sample.weights @ value[0]
+            assert abs(mean - expected.mean()) < 6 * expected.std() / np.sqrt(min(sample.ess, 1000))
+
+
+def test_a_curve_comes_out_the_same_to_the_last_bit_in_any_company():
+    trials = [trial(seed, NULL if seed % 2 else TRUTH) for seed in range(7)]
+    _, together = sampled("ProductHill", trials, range(7))
+    _, turned = sampled("ProductHill", trials[::-1], range(6, -1, -1))
+    _, alone = sampled("ProductHill", trials[2:3], [2])
+    for one, other in zip(together, turned[::-1], strict=True):
+        np.testing.assert_array_equal(one.log_weights, other.log_weights)
+        np.testing.assert_array_equal(one.points, other.points)
+    np.testing.assert_array_equal(alone[0].log_weights, together[2].log_weights)
+
+
+def test_evidence_does_not_depend_on_how_far_the_first_proposals_miss():
+    one = trial()
+    specification = specify(one, curve="BrainCousens")
+    batch = Batch.of([specification], [one])
+    found = [
+        sample_swarm(batch, [np.random.default_rng(1)], plan)[0].log_evidence
+        for plan in (SwarmPlan(), SwarmPlan(climbs=1, starts=2), SwarmPlan(start_inflation=20.0))
+    ]
+    assert np.ptp(found) < 0.06
+
+
+def test_more_points_leave_less_error():
+    trials = [trial(seed, NULL) for seed in range(8)]
+    specifications = [specify(one, curve="BellTail") for one in trials]
+    batch = Batch.of(specifications, trials)
+
+    def spread(plan):
+        runs = [
+            [one.log_evidence for one in sample_swarm(batch, [np.random.default_rng([s, k]) for k in range(8)], plan)]
+            for s in range(3)
+        ]
+        return np.std(runs, axis=0).mean()
+
+    assert spread(SwarmPlan.of(7, careful=True)) < 0.04 < 1
+    assert spread(SwarmPlan.of(7)) < 0.1
+
+
+def test_points_of_a_swarm_have_the_evidence_as_their_mean_weight():
+    _, [sample] = sampled("LogLogistic", [trial()], [1])
+    expected = logsumexp(sample.log_weights) - np.log(sample.log_weights.size)
+    np.testing.assert_allclose(sample.log_evidence, expected)
