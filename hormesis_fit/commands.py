@@ -30,6 +30,7 @@ from hormesis_fit.people_options import (
     check_words,
     further_columns,
     read_covariates,
+    read_doses_in_time,
     read_drift,
     read_harms,
     read_side_effect,
@@ -123,8 +124,19 @@ def fit(
         typer.Option(
             metavar="NAME",
             help="How sensitivity moves in time: OrnsteinUhlenbeck, RandomWalk, LinearDrift, SaturatingDrift, "
-            "LocalTrend or MaternProcess, of the potency; gain=NAME or baseline=NAME for others; again for more.",
+            "LocalTrend or MaternProcess, of the potency; gain=NAME or baseline=NAME for others; again for more; or a "
+            "mechanism, such as ReceptorTurnover.",
         ),
+    ] = None,
+    regimen: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table of dose events: ID TIME AMT RATE II ADDL SS EVID.")
+    ] = None,
+    kinetics: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help='How a dose wears off: "OneCompartment elimination_rate=0.1 route=oral".'),
+    ] = None,
+    interval: Annotated[
+        float | None, typer.Option(help="Time between doses for which the window is wanted, at steady state.")
     ] = None,
     time_grid: Annotated[
         str | None, typer.Option(metavar="T,T,...", help="Times at which to give the window.  [default: the visits]")
@@ -235,7 +247,9 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     trial = read_table(table, columns=further, **reading)
     check_rows(trial, given["family"])
     drift = read_drift(given["drift"], trial)
-    times = read_times(given["time_grid"], trial, drift)
+    dosing = read_doses_in_time(given, trial, drift)
+    moving = bool(drift) or dosing["regimen"] is not None
+    times = read_times(given["time_grid"], trial, moving=moving)
     check_groups(trial, {name: column for name, column in (vary or {}).items() if name not in drift}, covariates)
     if asked["benefit_scale"] == "sd" and "se" in trial and "sd" not in trial:
         raise Failure("Known standard errors leave no SD to count a benefit in: use another --benefit-scale.")
@@ -247,6 +261,8 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     side = [given[f"side_effect{end}"] for end in ("", "_family", "_limit")]
     endpoints, limits = read_side_effect(table, *side, reading)
     fitting = {"vary": vary, "covariates": covariates or None, "endpoints": endpoints or None, "drift": drift or None}
+    fitting |= {name: one for name, one in dosing.items() if one is not None}
+    asked |= {} if given["interval"] is None else {"interval": given["interval"]}
     return trial, fitting, asked | {"times": times, "estimand": given["estimand"], "harm": [*harms, *limits]}
 
 
@@ -361,7 +377,7 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
     result.attrs["seconds_import"] = imported
     question = {name: value for name, value in asked.items() if name not in ("stated", "times")}
     result["window"] = window(result, **question).assign_attrs(stated=int(asked["stated"]))
-    if settings.get("drift"):
+    if settings.get("drift") or settings.get("regimen") is not None:
         from hormesis_fit.persistence import window_over_time
 
         plain = {name: value for name, value in question.items() if name != "harm"}

@@ -230,8 +230,16 @@ def check_design(trial: xr.Dataset, targets: Sequence[str] | Mapping[str, object
         )
 
 
-def design_notes(trial: xr.Dataset) -> list[str]:
-    """Return what the design of a trial cannot tell of a drift, one sentence each."""
+def design_notes(trial: xr.Dataset, *, washed: bool = False) -> list[str]:
+    """Return what the design of a trial cannot tell of a drift, one sentence each.
+
+    Parameters
+    ----------
+    trial : Dataset
+        With ``time``, dims (observation,).
+    washed : bool
+        Whether dosing ended well before the last row, where doses are given in time.
+    """
     times, dose = trial["time"].values, trial["dose"].values
     counts = {time: np.unique(dose[(times == time) & (dose > 0)]).size for time in np.unique(times)}
     poor = [time for time, count in counts.items() if count < 2]
@@ -243,7 +251,9 @@ def design_notes(trial: xr.Dataset) -> list[str]:
         )
     if not all((dose[times == time] == 0).any() for time in counts):
         notes.append("Some times have no control: a drift of the baseline looks like one of the gain there.")
-    if dose[times == times.max()].max() > 0 and (dose > 0).any():
+    if np.unique(dose[dose > 0]).size < 2:
+        notes.append("Everybody dosed had the same dose: of a mechanism only its total effect at that dose is known.")
+    if not washed and dose[times == times.max()].max() > 0:
         notes.append("The last time has doses: without a wash-out nothing tells whether sensitivity comes back.")
     return notes
 

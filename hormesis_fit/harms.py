@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.administration import Administration
 from hormesis_fit.estimands import Asked, effects_in, is_known, offsets_of, people
 from hormesis_fit.posterior import Member, domain, members, trial_of
 from hormesis_fit.wording import listing, quote
 
 BENEFIT = "benefit"
-KINDS = ("endpoint", "occupancy", "loss", "function")
+KINDS = ("endpoint", "occupancy", "suppression", "receptor_loss", "loss", "function")
 STEPS = 50  # bisections of a limit dose: 1e-13 of a grid step
 POINTS = 240
 
@@ -35,7 +36,12 @@ class Harm:
         Whether the endpoint's limit is on its excess over the control.
     occupancy : float or tuple of float, optional
         Dissociation constant [dose] of a receptor, or the constant and a Hill slope: the share of occupied receptors
-        is limited.
+        is limited; where doses are given in time, that at the highest exposure.
+    suppression : bool
+        Whether the share of the body's own production that a `FeedbackSuppression` of the fit stops is limited.
+    receptor_loss : bool
+        Whether the share of receptors, or of their sensitivity, that a receptor mechanism of the fit takes away is
+        limited.
     loss : bool
         Whether the loss below the control on the benefit's own endpoint is limited, relative to the control.
     function : callable, optional
@@ -58,6 +64,8 @@ class Harm:
     endpoint: str | None = None
     excess: bool = False
     occupancy: float | tuple[float, float] | None = None
+    suppression: bool = False
+    receptor_loss: bool = False
     loss: bool = False
     function: Callable[[np.ndarray, xr.Dataset], Any] | None = None
     name: str | None = None
@@ -102,7 +110,7 @@ class Harm:
     def describe(self) -> str:
         """Return the harm in a few words."""
         over = " above control" if self.excess else " below control" if self.loss else ""
-        return f"{self.label}{over} at most {self.limit:g}"
+        return f"{self.label.replace('_', ' ')}{over} at most {self.limit:g}"
 
 
 def check_harms(harm: Sequence[Harm] | Harm, endpoints: Sequence[str]) -> tuple[Harm, ...]:
@@ -193,7 +201,10 @@ def harm_at(harm: Harm, member: Member, side: Paired | None, dose: np.ndarray) -
     match harm.kind:
         case "occupancy":
             constant, slope = harm.hill
-            share = dose**slope / (dose**slope + constant**slope)
+            exposure = dose if member.dosed is None else member.dosed.highest(dose)
+            share = exposure**slope / (exposure**slope + constant**slope)
+        case "suppression" | "receptor_loss":
+            share = 1 - _mechanism(harm, member).lowest(dose)
         case "loss":
             share = -member.gain(dose) / np.abs(member.control)[:, None]
         case "endpoint":
@@ -207,6 +218,19 @@ def harm_at(harm: Harm, member: Member, side: Paired | None, dose: np.ndarray) -
             f"The function of the harm {quote(harm.label)} must return one number per dose, got the shape "
             f"{np.shape(share)} for doses of the shape {np.shape(dose)}."
         ) from None
+
+
+def _mechanism(harm: Harm, member: Member) -> Administration:
+    """Return how doses are given, with the mechanism that a harm is about."""
+    wanted = "exposure" if harm.kind == "suppression" else "gain"
+    dosed = member.dosed
+    if dosed is None or dosed.mechanism is None or dosed.mechanism.target != wanted:
+        example = "FeedbackSuppression" if harm.kind == "suppression" else "ReceptorTurnover"
+        raise ValueError(
+            f'A harm by {harm.kind.replace("_", " ")} needs a mechanism in the fit: fit with drift="{example}", '
+            "or leave it out."
+        )
+    return dosed
 
 
 def limit_doses(harm: Harm, member: Member, side: Paired | None, trial: xr.Dataset) -> np.ndarray:

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
     from hormesis_fit.harms import Harm
     from hormesis_fit.inference import Endpoint
+    from hormesis_fit.parameter import Term
 
 NOTHING = "none"
 COLUMN_ROLES = ("subject", "batch", "sd", "se", "n", "successes", "lower", "upper", "weight", "guess")
+HARM_KINDS = ("loss", "occupancy", "receptor_loss", "suppression")
 HARM_EXAMPLES = '"loss<=0.05" or "occupancy(5)<=0.5"'
 TABLE_NAME = r"[^\W\d]\w*"
 
@@ -142,9 +144,9 @@ def _harm(text: str) -> Harm:
     kind, inside = (parts[1], parts[2]) if parts else ("", None)
     numbers = [_number(one) for one in [*(inside or "").split(","), parts[3]]] if parts and inside is not None else []
     limit = _number(parts[3]) if parts else math.nan
-    if kind and kind not in ("loss", "occupancy"):
-        raise Failure(unknown("harm", kind, ("loss", "occupancy")))
-    plain = kind == "loss" and inside is None
+    if kind and kind not in HARM_KINDS:
+        raise Failure(unknown("harm", kind, HARM_KINDS))
+    plain = kind in HARM_KINDS and kind != "occupancy" and inside is None
     curved = kind == "occupancy" and len(numbers) in (2, 3) and all(map(math.isfinite, numbers))
     if not math.isfinite(limit) or not (plain or curved):
         raise Failure(f"Expected a limit such as {HARM_EXAMPLES} for --harm, got {quote(text)}: write it so.")
@@ -153,7 +155,7 @@ def _harm(text: str) -> Harm:
         raise Failure(f"Expected a limit {allowed} for --harm, got {quote(text)}: correct it.")
     with bad_input():
         if plain:
-            return Harm(loss=True, limit=limit)
+            return Harm(limit=limit, **{kind: True})
         return Harm(occupancy=numbers[0] if len(numbers) == 2 else (numbers[0], numbers[1]), limit=limit)
 
 
@@ -240,13 +242,15 @@ def read_drift(texts: Sequence[str] | None, trial: xr.Dataset) -> dict[str, str]
     >>> read_drift(None, None)
     {}
     """
-    from hormesis_fit.courses import TARGETS, courses_of
+    from hormesis_fit.courses import NATURAL, TARGETS, courses_of, find_drift
     from hormesis_fit.wording import quote, unknown
 
     found: dict[str, str] = {}
     for text in texts or ():
         target, equals, name = (part.strip() for part in text.rpartition("="))
-        target = target if equals else "potency"
+        if not equals:
+            with bad_input():
+                target = NATURAL[find_drift(name).acts_on]
         if target not in TARGETS:
             raise Failure(unknown("drift of", target, TARGETS))
         if target in found:
@@ -258,13 +262,59 @@ def read_drift(texts: Sequence[str] | None, trial: xr.Dataset) -> dict[str, str]
     return found
 
 
-def read_times(text: str | None, trial: xr.Dataset, drift: Mapping[str, str]) -> list[float] | None:
+def read_kinetics(text: str | None) -> Term | None:
+    """Read pharmacokinetics, from a text like ``OneCompartment elimination_rate=0.1 route=oral``.
+
+    Examples
+    --------
+    >>> read_kinetics("OneCompartment elimination_rate=0.1").elimination_rate
+    0.1
+    """
+    from hormesis_fit.exposure import PHARMACOKINETICS
+    from hormesis_fit.wording import quote, unknown
+
+    if text is None:
+        return None
+    name, *parts = text.split()
+    if name not in PHARMACOKINETICS:
+        raise Failure(unknown("pharmacokinetic model", name, PHARMACOKINETICS))
+    kind, given = PHARMACOKINETICS[name], {}
+    known = [*kind.options(), *kind.declared()]
+    for part in parts:
+        word, _, value = part.partition("=")
+        if word not in known:
+            raise Failure(unknown(f"parameter of {name}", word, known))
+        try:
+            given[word] = value if word in kind.options() else float(value)
+        except ValueError:
+            raise Failure(f"Expected a number for {word} in --kinetics, got {quote(value)}: correct it.") from None
+        if word in kind.declared() and not 0 < given[word] < math.inf:
+            raise Failure(f"Expected a number above 0 for {word} in --kinetics, got {quote(value)}: correct it.")
+    with bad_input():
+        return kind(**given)
+
+
+def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mapping[str, str]) -> dict[str, Any]:
+    """Read the event table and the pharmacokinetics, and refuse what does not go together."""
+    from hormesis_fit.dosing import read_regimen
+    from hormesis_fit.histories import dosed_histories
+
+    kinetics = read_kinetics(given["kinetics"])
+    if given["interval"] is not None and kinetics is None:
+        raise Failure("--interval needs --kinetics, which says how a dose wears off: add it, or leave out --interval.")
+    with bad_input():
+        regimen = None if given["regimen"] is None else read_regimen(given["regimen"])
+        dosed_histories(trial, drift or None, regimen, kinetics)
+    return {"regimen": regimen, "kinetics": kinetics}
+
+
+def read_times(text: str | None, trial: xr.Dataset, *, moving: bool) -> list[float] | None:
     """Read the times at which the window is wanted."""
     from hormesis_fit.wording import quote
 
     if text is None:
         return None
-    if not drift:
+    if not moving:
         raise Failure("--time-grid needs a drift: add --drift OrnsteinUhlenbeck, or leave it out.")
     try:
         times = [float(part) for part in text.split(",")]

@@ -10,7 +10,8 @@ import xarray as xr
 
 from hormesis_fit.drawing import chance, number
 from hormesis_fit.estimands import PERSON, effects_in
-from hormesis_fit.hierarchy import WITHIN, Effect, correlations_of
+from hormesis_fit.harms import endpoints_of
+from hormesis_fit.hierarchy import WITHIN, Effect, Shared, correlations_of
 from hormesis_fit.phrases import printable
 from hormesis_fit.posterior import Member, carrying
 from hormesis_fit.report_tables import Table, headed, table
@@ -36,6 +37,7 @@ def people_part(fit: xr.DataTree) -> dict[str, Any]:
         low, middle, high = (f"{2 * value - 1:.2f}" for value in _quantiles(group, name))
         words = f"{one.first} with {one.second}".replace("_", " ")
         rows.append([words, one.group, "", "partial correlation", middle, f"{low} to {high}"])
+    rows += _shared_rows(fit)
     headers = ["Parameter", "Groups", "Number", "Scale", "SD between groups", "95 % interval"]
     slopes = _slope_rows(group)
     return {
@@ -47,6 +49,19 @@ def people_part(fit: xr.DataTree) -> dict[str, Any]:
         if slopes
         else None,
     }
+
+
+def _shared_rows(fit: xr.DataTree) -> list[list[str]]:
+    """Correlations between the differences of people in the benefit and in side effects of the same model."""
+    rows = []
+    for endpoint in endpoints_of(fit):
+        group = carrying(fit[f"endpoints/{endpoint}"])
+        common = {Shared(*pair) for one in group for pair in json.loads(one.draws.attrs.get("shared", "[]"))}
+        for one in sorted(common, key=lambda each: each.name):
+            low, middle, high = (f"{2 * value - 1:.2f}" for value in _quantiles(group, one.name))
+            words = f"{one.parameter.replace('_', ' ')}, benefit with {printable(endpoint)}"
+            rows.append([words, one.group, "", "correlation", middle, f"{low} to {high}"])
+    return rows
 
 
 def _spread_row(name: str, effect: Effect, group: list[Member]) -> list[str]:

@@ -64,9 +64,20 @@ def benefit_words(window: xr.Dataset, trial: xr.Dataset) -> str:
 
 
 def whose_words(window: xr.Dataset, trial: xr.Dataset) -> str:
-    """Return in whom a benefit is asked for; nothing where nobody is told apart."""
+    """Return in whom a benefit is asked for, and when; nothing where nobody is told apart and nothing moves."""
     estimand = str(window.attrs.get("estimand", "typical"))
-    return WHOSE[estimand] if estimand != "typical" or "subject" in trial else ""
+    whose = WHOSE[estimand] if estimand != "typical" or "subject" in trial else ""
+    return whose + _when_words(window, trial)
+
+
+def _when_words(window: xr.Dataset, trial: xr.Dataset) -> str:
+    """Return the time of a window and the interval between doses, where they matter."""
+    unit = unit_of(trial["time"]) if "time" in trial else ""
+    found = f" at time {number(window.attrs['time'])}{unit}" if "time" in window.attrs else ""
+    if "interval" in window.attrs:
+        every = f" a dose every {number(window.attrs['interval'])}{unit}"
+        found += f" of{every}" if found else f" at the steady state of{every}"
+    return found
 
 
 def limits_words(window: xr.Dataset) -> str:

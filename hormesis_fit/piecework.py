@@ -29,6 +29,7 @@ from hormesis_fit.windows import threshold_of
 
 WIDTH = 16  # curves that are computed at once: their points still fit the caches
 DRAWS = 512  # of the mixture of curves, for windows and quantities
+MOST_EFFORT = 2  # with which a batch is tried again; the last one costs a second for each curve
 HOPELESS = 15.0  # nats behind the best curve: no repair of an unhealthy run would bring it back
 LEVELS = (0.025, 0.5, 0.975)
 STATISTICS = ("lower", "median", "upper", "share")
@@ -168,9 +169,10 @@ def _fit_block(block: Sequence[_Curve], asked: Asked) -> dict[str, dict[str, Any
     for label in block[0].specifications:
         for curve in block:
             curve.found[label] = _Found()
-        _swarm(block, label, asked, careful=False)
+        _swarm(block, label, asked, effort=0)
     for label in block[0].specifications:
-        _swarm(_unhealthy(block, label), label, asked, careful=True)
+        for effort in range(1, MOST_EFFORT + 1):
+            _swarm(_unhealthy(block, label), label, asked, effort=effort)
         for curve in _unhealthy(block, label):
             _by_itself(curve, label, asked)
     records = {}
@@ -179,7 +181,7 @@ def _fit_block(block: Sequence[_Curve], asked: Asked) -> dict[str, dict[str, Any
     return records
 
 
-def _swarm(block: Sequence[_Curve], label: str, asked: Asked, *, careful: bool) -> None:
+def _swarm(block: Sequence[_Curve], label: str, asked: Asked, *, effort: int) -> None:
     """Sample one family on some curves at once; what fails stays without evidence, and sick."""
     if not block:
         return
@@ -189,14 +191,14 @@ def _swarm(block: Sequence[_Curve], label: str, asked: Asked, *, careful: bool) 
     if not batchable(specifications[0]):
         return
     batch = Batch.of(specifications, [curve.trial for curve in block])
-    words = (label, "careful" if careful else "first")
+    words = (label, f"effort {effort}")
     generators = [np.random.default_rng(asked.seed_of(curve.label, *words)) for curve in block]
     try:
-        samples = sample_swarm(batch, generators, SwarmPlan.of(batch.dimension, careful=careful))
+        samples = sample_swarm(batch, generators, SwarmPlan.of(batch.dimension, effort=effort))
     except Exception as error:  # noqa: BLE001  one curve that fails must not take the others along
         if len(block) > 1:
             for curve in block:
-                _swarm([curve], label, asked, careful=careful)
+                _swarm([curve], label, asked, effort=effort)
         else:
             block[0].found[label].note = str(error)
         return

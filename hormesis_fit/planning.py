@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtri
 
-from hormesis_fit.estimands import Asked, asked_for, effects_in, people
+from hormesis_fit.estimands import Asked, asked_for, effects_in
 from hormesis_fit.harms import Harm, check_harms, endpoints_of, harms_record
 from hormesis_fit.importance import systematic
 from hormesis_fit.information import row_variance
@@ -248,50 +248,55 @@ def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: _Que
             return threshold_of(one, asked.benefit, asked.benefit_scale)
 
         member, solved = solve_one(fit, thinned, trial, asked.asked, limit, asked.harms, asked.moment)
-        parts.append((thinned, member, solved, limit(member)))
-    group = [member for _, member, _, _ in parts]
+        rows = _whose_rows(fit, thinned, member, asked)
+        own = _means(rows, doses)
+        noise = row_variance(rows, own, trial) + _scatter(fit, thinned, own, doses, asked)
+        moved = _means(rows, doses * np.exp(PROBE))
+        found = solved | {"mean": own, "noise": noise, "slope": (moved - own) / PROBE, "limit": limit(member)}
+        found["harm_limit"] = solved.get("harm_limit", np.full(member.size, np.inf))
+        parts.append((member, found))
+    group = [member for member, _ in parts]
     weights = np.concatenate([np.full(one.size, one.weight / one.size) for one in group])
     weights /= weights.sum()
-    means = np.concatenate([_means(one, doses) for one in group])
-    noise = np.concatenate(
-        [
-            row_variance(one, _means(one, doses), trial) + _scatter(whole, doses, asked, fit)
-            for whole, one, _, _ in parts
-        ]
+    names = ("mean", "noise", "slope", "window_lower", "window_upper", "exists", "peak_dose", "harm_limit")
+    joint = {name: np.concatenate([found[name] for _, found in parts]) for name in names}
+    edges = np.nan_to_num(np.stack([joint[f"window_{edge}"] for edge in EDGES], axis=1), nan=low)
+    known = np.isfinite(joint["peak_dose"])
+    peak = (
+        np.quantile(joint["peak_dose"][known], 0.5, weights=weights[known], method="inverted_cdf") if known.any() else 0
     )
-    edges = np.stack(
-        [np.concatenate([solved[f"window_{edge}"] for _, _, solved, _ in parts]) for edge in EDGES], axis=1
-    )
-    peaks = np.concatenate([solved["peak_dose"] for _, _, solved, _ in parts])
-    ends = np.concatenate([solved.get("harm_limit", np.full(one.size, np.inf)) for _, one, solved, _ in parts])
-    moved = np.concatenate([_means(one, doses * np.exp(PROBE)) for one in group])
-    known = np.isfinite(peaks)
     return Outlook(
         weights=weights,
-        means=means,
-        noise=weights @ noise,
-        edges=np.log(np.clip(np.nan_to_num(edges, nan=low), low, high)),
-        exists=np.concatenate([solved["exists"] for _, _, solved, _ in parts]),
-        prob_harm=weights @ (ends[:, None] < doses),
-        utility=Utility(group, [wanted for _, _, _, wanted in parts]),
-        slopes=group[0].curve.sign * (weights @ (moved - means)) / PROBE,
-        peak=float(np.quantile(peaks[known], 0.5, weights=weights[known], method="inverted_cdf"))
-        if known.any()
-        else 0.0,
+        means=joint["mean"],
+        noise=weights @ joint["noise"],
+        edges=np.log(np.clip(edges, low, high)),
+        exists=joint["exists"],
+        prob_harm=weights @ (joint["harm_limit"][:, None] < doses),
+        utility=Utility(group, [found["limit"] for _, found in parts]),
+        slopes=group[0].curve.sign * (weights @ joint["slope"]),
+        peak=float(peak),
     )
+
+
+def _whose_rows(fit: xr.DataTree, typical: Member, member: Member, asked: _Question) -> Member:
+    """The curve around which further rows scatter: that of the subject asked for, or the typical one."""
+    if asked.asked.subject is not None or asked.asked.estimand == "typical":
+        return member
+    return someone(typical, Asked(), trial_of(fit), int(fit.attrs["seed"]), asked.moment)
 
 
 def _means(member: Member, doses: np.ndarray) -> np.ndarray:
     return np.broadcast_to(member.mean(doses[None, :]), (member.size, len(doses)))
 
 
-def _scatter(typical: Member, doses: np.ndarray, asked: _Question, fit: xr.DataTree) -> np.ndarray | float:
+def _scatter(
+    fit: xr.DataTree, typical: Member, own: np.ndarray, doses: np.ndarray, asked: _Question
+) -> np.ndarray | float:
     """Variance of the mean between the people whose rows come next, shape (sample, dose) [response squared]."""
     if asked.asked.subject is not None or not effects_in(typical):
         return 0.0
-    seed, trial = int(fit.attrs["seed"]), trial_of(fit)
-    other = someone(typical, Asked("new"), trial, seed, asked.moment)
-    return (_means(other, doses) - _means(people(typical, Asked(), seed), doses)) ** 2
+    other = someone(typical, Asked("new"), trial_of(fit), int(fit.attrs["seed"]), asked.moment)
+    return (_means(other, doses) - own) ** 2
 
 
 def _information(outlook: Outlook, n: int, method: str) -> Goal:

@@ -87,11 +87,13 @@ class Crossings:
         curve, control = self.member.curve, self.member.control
         height = np.where(self.inner, _at(self.member, self.peak), np.nan)
         positive = self.inner & (height > 0)
+        # A control of exactly 0, as of differences within people, has nothing to be relative to.
+        size = np.where(control == 0, np.nan, np.abs(control))
         zero = self.descent(np.zeros(self.member.size))
         return {
             "peak_dose": np.where(positive, np.exp(self.peak), np.nan),
             "peak_response": np.where(positive, control + curve.sign * height, np.nan),
-            "peak_stimulation": np.where(positive, height / np.abs(control), np.nan),
+            "peak_stimulation": np.where(positive, height / size, np.nan),
             "zero_equivalent_dose": np.where(positive & np.isfinite(zero), zero, np.nan),
         }
 

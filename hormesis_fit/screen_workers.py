@@ -14,6 +14,7 @@ from hormesis_fit.screen_tables import Pieces
 from hormesis_fit.trial import read_trial
 
 WAITING = 2  # pieces under way for each worker: the memory of the scheduler is bounded, too
+PATIENCE = "20s"  # with a scheduler that does not answer
 RETRIES = 3  # of a piece whose worker died
 # A process with threads of its own for matrices of seven columns is slower than one without.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -76,7 +77,7 @@ def mapper(scheduler: Any, workers: int | None) -> Iterator[Mapper]:
             client = scheduler
         elif scheduler is not None:
             try:
-                client = stack.enter_context(distributed.Client(scheduler, timeout="20s"))
+                client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             except (OSError, ValueError, TypeError) as error:
                 raise ValueError(f"No Dask scheduler answers at {scheduler!r} ({error}): check the address.") from None
         else:

@@ -93,8 +93,9 @@ def _alone(fit: xr.DataTree, label: str) -> xr.DataTree:
     data = {name: fit[name].to_dataset() for name in ("constant_data", "observed_data")}
     groups = data | {"posterior": tree["posterior"].to_dataset(), "evidence": evidence.assign(weight=("model", [1.0]))}
     alone = xr.DataTree.from_dict(groups)
-    if "endpoints" in fit:
-        alone["endpoints"] = fit["endpoints"].copy()
+    for name in ("endpoints", "regimen"):
+        if name in fit:
+            alone[name] = fit[name].copy()
     alone.attrs = fit.attrs
     return alone
 

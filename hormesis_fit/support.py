@@ -133,7 +133,7 @@ class Criterion:
     def _inverses(self, said: Sequence[np.ndarray], weights: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         found = []
         for rows in said:
-            information = np.einsum("skp,k,skr->spr", rows, weights, rows)
+            information = (rows * weights[:, None]).transpose(0, 2, 1) @ rows
             size = information.shape[1]
             floor = RIDGE * np.trace(information, axis1=1, axis2=2)[:, None, None] / size * np.eye(size)
             found.append((np.linalg.inv(information + floor), np.linalg.slogdet(information + floor)[1]))
@@ -146,7 +146,7 @@ class Criterion:
         for (_, targets, shares), (inverse, log_det) in parts:
             each = self.share * log_det / inverse.shape[1]
             if self.share < 1:
-                variances = np.einsum("sqp,spr,sqr->sq", targets, inverse, targets)
+                variances = np.sum(targets @ inverse * targets, axis=2)
                 each = each - (1 - self.share) * np.log(variances).mean(axis=1)
             total += shares @ each
         return float(total / sum(shares.sum() for _, _, shares in self.blocks))
@@ -158,11 +158,11 @@ class Criterion:
         total = 0.0
         parts = zip(self.blocks, self._inverses(said, weights), said if asked is None else asked, strict=True)
         for (_, targets, shares), (inverse, _), rows in parts:
-            each = self.share * np.einsum("skp,spr,skr->sk", rows, inverse, rows) / inverse.shape[1]
+            each = self.share * np.sum(rows @ inverse * rows, axis=2) / inverse.shape[1]
             if self.share < 1:
-                turned = np.einsum("sqp,spr->sqr", targets, inverse)
-                variances = np.einsum("sqr,sqr->sq", turned, targets)
-                seen = np.einsum("sqr,skr->sqk", turned, rows) ** 2 / variances[:, :, None]
+                turned = targets @ inverse
+                variances = np.sum(turned * targets, axis=2)
+                seen = np.square(turned @ rows.transpose(0, 2, 1)) / variances[:, :, None]
                 each = each + (1 - self.share) * seen.mean(axis=1)
             total = total + shares @ each
         return total / sum(shares.sum() for _, _, shares in self.blocks)

@@ -45,15 +45,15 @@ class SwarmPlan:
     bisections: int = 10
 
     @classmethod
-    def of(cls, dimension: int, *, careful: bool = False) -> SwarmPlan:
-        """Return the plan for a number of parameters; a careful one for curves whose first run was unhealthy."""
+    def of(cls, dimension: int, *, effort: int = 0) -> SwarmPlan:
+        """Return the plan for a number of parameters, with more effort for curves whose last run was unhealthy."""
         plan = cls()
         if dimension > 5:
             plan = replace(plan, round_points=1024, final_points=4096, em_points=768)
-        if careful:
-            doubled = ("prior_points", "start_points", "round_points", "final_points", "em_points")
-            sizes = {name: 2 * getattr(plan, name) for name in doubled}
-            plan = replace(plan, **sizes, starts=8, rounds_at_target=4, ess_per_parameter=30)
+        if effort:
+            sizes = ("prior_points", "start_points", "round_points", "final_points", "em_points")
+            larger = {name: 2**effort * getattr(plan, name) for name in sizes}
+            plan = replace(plan, **larger, starts=8 * effort, rounds_at_target=4, ess_per_parameter=30)
         return plan
 
 

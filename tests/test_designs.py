@@ -304,13 +304,13 @@ def test_what_is_no_curve_is_refused():
 def test_assurance_grows_with_rows_and_tells_false_alarms():
     truth = BrainCousens(control=100.0, peak_stimulation=0.4, half_effect_dose=30.0, slope_excess=1.5)
     doses = [0, 0.3, 1, 3, 10, 30, 100]
-    found = hf.assurance(doses, curve=truth, n=(7, 28), cv=0.1, fitted=["BrainCousens", "LogLogistic"], simulations=12)
+    found = hf.assurance(doses, curve=truth, n=(7, 28), cv=0.1, fitted=["BrainCousens", "LogLogistic"], simulations=8)
     assert found["prob_located"][1] > found["prob_located"][0]
     assert found["prob_located"][1] > 0.8
     assert found["prob_right"][1] > 0.7
     assert (found["prob_right"] <= found["prob_located"]).all()
     assert (found["type_one"] <= 0.25).all()
-    assert found.attrs["simulations"] == 12
+    assert found.attrs["simulations"] == 8
 
 
 def test_assurance_of_counts_and_errors():

@@ -389,3 +389,19 @@ def test_bad_arguments_are_refused_in_one_sentence(trial, expected, arguments):
         hf.fit(trial, **arguments)
     assert "\n" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+def test_a_chain_that_stayed_behind_does_not_lead_the_retry(trial):
+    specification = specify(trial, curve="Constant")
+    density = Density(engines.model_of(specification, trial))
+    density.set_data(model_data(specification, trial))
+    fit = fitted("lettuce", "Constant")
+    draws = {name: fit["posterior"][name].values for name in density.names}
+    chains = density.unconstrain(draws).reshape(4, -1, density.dimension)
+    assert engines._ahead(density, chains) is None
+    lost = chains.copy()
+    lost[1] += 8.0
+    ahead = engines._ahead(density, lost)
+    np.testing.assert_array_equal(ahead, chains[[0, 2, 3]].reshape(-1, density.dimension))
+    lost[2] = np.nan
+    assert len(engines._ahead(density, lost)) == 2 * chains.shape[1]

@@ -17,6 +17,8 @@ from hormesis_fit.density import Density
 from hormesis_fit.engines import Result
 from hormesis_fit.evidence import evidence_table
 from hormesis_fit.model import model_of
+from hormesis_fit.people_tables import people_part
+from hormesis_fit.recipe import python_lines
 from hormesis_fit.specification import Side, specify
 
 KNOWN = {"control": 100.0, "peak_stimulation": 0.4, "half_effect_dose": 20.0, "slope_excess": 1.5, "sigma": 6.0}
@@ -66,7 +68,7 @@ def shared(trials, benefit):
     share = {"nausea::half_effect_dose_benefit_cor_subject": (1 + CORRELATION) / 2}
     values = KNOWN | {f"nausea::{name}": value for name, value in RISK.items()} | share
     fit = known_fit(trial, replace(benefit, sides=(side,)), values, {"family": "gaussian"})
-    attrs = {"seed": 1, "family": "binomial", "vary": json.dumps(OWN), "covariates": "{}"}
+    attrs = {"seed": 1, "family": "binomial", "vary": json.dumps(OWN), "covariates": "{}", "curves": "LogLogistic"}
     side_groups(fit, side, attrs | {"shared": json.dumps(["half_effect_dose"])})
     return fit
 
@@ -217,3 +219,21 @@ def test_a_gain_is_the_difference_of_two_probabilities(apart):
     assert float(found["population_dose"]) == float(new["best_dose"])
     assert float(found["gain"]) == pytest.approx(float(found["personal_probability"] - found["population_probability"]))
     assert float(found["personal_probability"]) == pytest.approx(float(own["max_probability"]), abs=0.02)
+
+
+def test_the_report_says_how_benefit_and_side_effect_go_together(shared, apart):
+    page = str(people_part(shared)["people_table"])
+    assert "half effect dose, benefit with nausea" in page
+    assert f"{CORRELATION:.2f}" in page
+    assert "benefit with nausea" not in str(people_part(apart)["people_table"])
+
+
+def test_the_recipe_repeats_what_is_shared(shared, apart):
+    words = "shared=['half_effect_dose'], family='binomial'"
+    for fit, there in ((shared, True), (apart, False)):
+        one = fit.copy()
+        one["window"] = hf.window(one, harm=hf.Harm(endpoint="nausea", limit=0.2))
+        lines = python_lines(one, one["window"].to_dataset())
+        assert (words in lines) is there
+        assert "hf.Endpoint(" in lines
+    assert "curve='LogLogistic'" in python_lines(shared, one["window"].to_dataset())

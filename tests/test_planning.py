@@ -332,11 +332,12 @@ def test_doses_are_read():
     assert read_doses(None) is None
 
 
-class TestStudy:
-    @pytest.fixture(scope="class")
-    def lines(self):
-        return pd.read_csv(sequential.RESULTS)
+@pytest.fixture(scope="module")
+def lines():
+    return pd.read_csv(sequential.RESULTS)
 
+
+class TestStudy:
     def test_a_hundred_trials_were_run_on_both_arms(self, lines):
         assert lines["seed"].nunique() >= 100
         assert set(lines["arm"]) == set(sequential.ARMS)
@@ -344,8 +345,9 @@ class TestStudy:
         assert (starts == 2 * len(sequential.DOSES)).all()
 
     def test_planning_saves_three_rows_of_ten(self, lines):
-        _, of_further = sequential.savings(lines)
-        assert of_further >= 0.30
+        of_all, of_further = sequential.savings(lines)
+        assert of_all >= 0.30
+        assert of_further >= 0.40
 
     def test_a_trial_runs_to_the_same_lines_again(self, lines):
         known = lines[(lines["seed"] == 0) & (lines["arm"] == "guided")].iloc[0]

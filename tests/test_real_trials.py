@@ -103,3 +103,57 @@ def test_practice_and_carry_over_are_no_effect_of_the_drug_once_they_are_covaria
     period, carried = slopes.sel(control_term="period").values, slopes.sel(control_term="after_drug").values
     assert period[0] < np.log1p(3 / 50) < period[1] + 0.02
     assert carried[1] > 0.02
+
+
+def microdoses():
+    """Return acute mood scores of people who took LSD analogues or a placebo, neither of them knowing which."""
+    rows = table("selfblind_microdose_acute").query("outcome == 'PANAS' and set == 'acute'")
+    return rows.query("drug_class == 'LSD analogue'").dropna(subset=["response", "dose"])
+
+
+def test_microdosing_shows_no_window_within_people():
+    """Differences from each person's own placebo: what persons have in common with themselves drops out exactly."""
+    rows = microdoses()
+    cells = rows.groupby(["subject", "dose"])["response"].agg(["mean", "count"]).reset_index()
+    placebo = cells[cells["dose"] == 0].set_index("subject")
+    drug = cells[cells["dose"] > 0].set_index("subject").join(placebo.add_suffix("_placebo"), how="inner")
+    gain = {"dose": drug["dose"], "gain": drug["mean"] - drug["mean_placebo"]}
+    gain["n"] = 1 / (1 / drug["count"] + 1 / drug["count_placebo"])
+    assert len(drug) == 109
+    trial = hf.read_trial(pd.DataFrame(gain), response="gain", n="n", scale="interval", control=0.0)
+    curves = [CURVES[name](control=0.0) for name in hf.AVERAGE]
+    fit = hf.fit(trial, curve=curves, random_seed=1)
+    half = 0.5 * rows.query("dose == 0")["response"].std()
+    window = hf.window(fit, benefit=half, benefit_scale="difference")
+    assert window.attrs["status"] in ("UNLIKELY", "UNDETERMINED")
+    assert np.isnan(window["peak_stimulation"]).all()  # nothing to be relative to
+
+
+def test_microdosing_without_guesses_is_flagged():
+    rows = microdoses()
+    trial = hf.read_trial(rows, subject="subject", scale="interval")
+    fit = hf.fit(trial, curve="LogLogistic", vary={}, random_seed=1)
+    assert "BLINDING_UNCHECKED" in hf.window(fit, benefit=0.5, benefit_scale="sd").attrs["flags"]
+
+
+@pytest.mark.slow
+def test_microdosing_shows_no_window_with_subjects():
+    """Rows of one person at one dose as a summary row, whose likelihood is theirs."""
+    groups = microdoses().groupby(["subject", "dose"])["response"]
+    cells = groups.agg(["mean", "std", "count"]).reset_index()
+    columns = {"response": "mean", "sd": "std", "n": "count", "subject": "subject"}
+    trial = hf.read_trial(cells, **columns, scale="interval")
+    fit = hf.fit(trial, curve=["BellTail", "SigmoidEmax"], random_seed=1, draws=500, tune=500)
+    window = hf.window(fit, benefit=0.5, benefit_scale="sd")
+    assert window.attrs["status"] in ("UNLIKELY", "UNDETERMINED")
+    assert "BLINDING_UNCHECKED" in window.attrs["flags"]
+
+
+@pytest.mark.slow
+def test_valproate_of_all_laboratories_together_is_hedged():
+    """One experiment in 22 is hormetic: pooled, the benefit lies between doses, where nobody measured."""
+    trial = hf.read_trial(table("mdra_valproate_multilab"))
+    fit = hf.fit(trial, curve=["BellTail", "LogLogistic"], random_seed=1, draws=500, tune=500)
+    assert not fit["evidence"]["sick"].values.any()
+    flags = hf.window(fit).attrs["flags"].split()
+    assert {"BETWEEN_DOSES", "PEAK_IN_GAP"} <= set(flags)

@@ -47,10 +47,6 @@ def stacked(values: Sequence[Value], dim: str = STEP) -> Value:
     """Return steps, each with a last axis of length one, as one series."""
     if any(isinstance(value, xr.DataArray) for value in values):
         return xr.concat([xr.DataArray(value) for value in values], dim=dim)
-    if any(is_symbolic(value) for value in values):
-        import pytensor.tensor as pt
-
-        return pt.concatenate(pt.broadcast_arrays(*values), axis=-1) if len(values) > 1 else values[0]
     return np.concatenate(np.broadcast_arrays(*values), axis=-1)
 
 

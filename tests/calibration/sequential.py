@@ -22,7 +22,6 @@ import hormesis_fit as hf
 from hormesis_fit.curves import BellTail, BrainCousens, ProductHill
 
 RESULTS = Path(__file__).parent / "results" / "sequential.csv"
-README = Path(__file__).parents[2] / "README.md"
 DOSES = np.array([0.0, *np.geomspace(0.3, 100, 7)])
 CONTROL, CV, BATCH, MOST = 100.0, 0.06, 8, 144
 ARMS = ("guided", "equal")
@@ -143,7 +142,7 @@ def main() -> None:
     run(asked.trials, asked.first, asked.results)
     lines = pd.read_csv(asked.results)
     of_all, of_further = savings(lines)
-    print(rows_needed(lines).describe())
+    print(rows_needed(lines).quantile([0.25, 0.5, 0.75], interpolation="lower"))
     print(f"{lines['seed'].nunique()} trials: {of_all:.0%} of all rows saved, {of_further:.0%} of the further rows")
 
 
