@@ -217,7 +217,7 @@ def plot_small_multiples(
     known = set(screen["curve_id"].values.tolist())
     wanted = list(_surest(screen) if curve_ids is None else map(str, curve_ids))[:most]
     if not wanted or not set(wanted) <= known:
-        missing = listing([quote(one) for one in wanted if one not in known]) or "none"
+        missing = listing([one for one in wanted if one not in known]) or "none"
         raise ValueError(f"Expected labels of curves of the screen, got {missing}: see screen.curve_id.")
     trials = _trials(screen, table, wanted)
     columns = min(len(wanted), 2 if width == "single" else 4)

@@ -107,9 +107,10 @@ def with_multiplicity(screen: xr.Dataset, prior_hormesis: float, fdr: float) -> 
         "share_hormetic": (share.mean, "Posterior mean of the share of hormetic curves, from a Beta(1, 4) prior."),
         "share_hormetic_lower": (share.lower, "Lower end of its 95 % interval."),
         "share_hormetic_upper": (share.upper, "Upper end of its 95 % interval."),
+        "share_safe": (share.safe, "The share that local_fdr rests on: bounded without the prior of the stimulation."),
     }
     screen = screen.assign({name: ((), value, _attrs(name, "1", text)) for name, (value, text) in texts.items()})
-    text = "Probability that the curve is not hormetic, given the share of hormetic curves in the screen."
+    text = "Probability that the curve is not hormetic, given the safe share of hormetic curves."
     screen["local_fdr"] = chosen["local_fdr"].assign_attrs(_attrs("local_fdr", "1", text))
     for name in ("rank", "fdr", "selected", "selected_count", "expected_false"):
         screen[name] = chosen[name]
@@ -265,8 +266,9 @@ def summary_of(screen: xr.Dataset) -> str:
     if np.isfinite(float(screen["share_hormetic"])):
         low, high = float(screen["share_hormetic_lower"]), float(screen["share_hormetic_upper"])
         lines.append(
-            f"About {float(screen['share_hormetic']):.1%} are hormetic (95 %: {low:.1%} to {high:.1%}); {chosen} are "
-            f"selected at a false discovery rate of {rate}."
+            f"About {float(screen['share_hormetic']):.1%} are hormetic (95 %: {low:.1%} to {high:.1%}), of which "
+            f"{float(screen['share_safe']):.1%} are taken for granted; {chosen} are selected at a false discovery rate "
+            f"of {rate}."
         )
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,7 @@ def screen(
     settings = {"curve_id": curve_id} | reading | {"curve": [_label(one) for one in curves], "family": family}
     # What is asked of the whole, and not of a piece, may differ when a screen goes on.
     settings |= {"benefit": benefit, "benefit_scale": benefit_scale, "level": level, "prior_hormesis": prior_hormesis}
-    settings |= {"random_seed": int(random_seed), "piece": int(piece)}
+    settings |= {"random_seed": int(random_seed), "piece": int(piece), "version": version("hormesis-fit")}
     started = time.perf_counter()
     with ExitStack() as stack:
         spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hormesis-screen-")))

@@ -36,6 +36,7 @@ from hormesis_fit.timecourse import sensitivity_over_time
 POINTS = 60
 MOST = 5  # histories in one figure: more bands hide each other
 COLOURS = (BLUE, GREEN, ORANGE, VERMILION, GREY)
+UNCHANGED = 1e-9  # a sensitivity that differs from 1 by rounding alone
 APART = 0.07  # least distance of names from each other, as a share of the height of the axes
 
 
@@ -98,14 +99,19 @@ def plot_sensitivity(
     else:
         handles = _draw_process(axes, np.exp(found[target]))
         axes.set_ylabel(f"{target}, as a factor", parse_math=False)
-    visits = np.unique(trial["time"].values)
-    axes.plot(visits, np.zeros_like(visits), "|", color=INK, transform=axes.get_xaxis_transform(), gid="visits")
-    handles.append(Line2D([], [], marker="|", linestyle="none", color=INK, label="visits"))
-    if found["time"].values[-1] > visits[-1]:
-        axes.axvline(visits[-1], color=INK, linewidth=0.5, linestyle=":", gid="last_visit")
+    if asked.get("regimen") is None:  # another schedule has no visits
+        handles.append(_draw_visits(axes, np.unique(trial["time"].values), found["time"].values[-1]))
     axes.set_xlabel(label(trial["time"], "time"), parse_math=False)
     legend(figure, axes, handles, own=ax is None, columns=3)
     return figure
+
+
+def _draw_visits(axes: Axes, visits: np.ndarray, end: float) -> Line2D:
+    """Mark the visits, and the last one where the figure goes on beyond it; return their legend."""
+    axes.plot(visits, np.zeros_like(visits), "|", color=INK, transform=axes.get_xaxis_transform(), gid="visits")
+    if end > visits[-1]:
+        axes.axvline(visits[-1], color=INK, linewidth=0.5, linestyle=":", gid="last_visit")
+    return Line2D([], [], marker="|", linestyle="none", color=INK, label="visits")
 
 
 def _draw_process(axes: Axes, factor: xr.DataArray) -> list[Patch | Line2D]:
@@ -129,7 +135,7 @@ def _draw_histories(axes: Axes, seen: xr.DataArray, width: Width) -> list[Patch 
     """Draw what a mechanism has come to in some histories, each named at the end of its line; return a legend."""
     total = seen.sizes["history"]
     # Without the drug sensitivity is the line of 1 that is there already.
-    dosed = np.flatnonzero((seen != 1).any(("chain", "draw", "time")))
+    dosed = np.flatnonzero((abs(seen - 1) > UNCHANGED).any(("chain", "draw", "time")))
     some = dosed if dosed.size else np.arange(total)
     shown = seen.isel(history=some[np.unique(np.linspace(0, some.size - 1, MOST).round().astype(int))])
     low, middle, high = shown.quantile([0.025, 0.5, 0.975], ("chain", "draw")).transpose("quantile", "history", "time")

@@ -197,6 +197,47 @@ PEOPLE = {
     "doses left out of subjects": (*BY_PLANT, "--leave-one-dose-out", "independent rows"),
     "doses left out of categories": ("--response", "dead", "--family", "ordinal", "--leave-one-dose-out", "left out"),
 }
+# Four plants that are dosed every day; each case is an event table and options.
+DOSED = "dose,weight,plant,day\n" + "".join(
+    f"{dose},{weight + day / 10:.1f},p{dose},{day}\n"
+    for dose, weight in ((0, 1.0), (1, 1.3), (10, 0.8), (100, 0.2))
+    for day in (1, 2, 4)
+)
+EVENTS = "ID,TIME,AMT\n" + "".join(f"p{dose},0,{dose}\n" for dose in (1, 10, 100))
+PLACEBO = "p0,0,0\n"
+REGIMENS = {
+    "no such table": ("", "--regimen", "dose.csv", "dose.csv"),
+    "a subject without doses": (EVENTS, "--regimen", "doses.csv", "has observations but no dose event"),
+    "unknown kind of event": (
+        "ID,TIME,AMT,EVID\np0,0,0,9\n",
+        "--regimen",
+        "doses.csv",
+        "EVID",
+    ),
+    "a negative rate": ("ID,TIME,AMT,RATE\np0,0,1,-3\n", "--regimen", "doses.csv", "RATE"),
+    "events out of order": ("ID,TIME,AMT\np1,5,1\np1,0,1\n" + PLACEBO, "--regimen", "doses.csv", "order"),
+    "kinetics without doses": ("", "--kinetics", "OneCompartment", "give --regimen"),
+    "unknown kinetics": (EVENTS, "--kinetics", "OneCompartmnt", 'did you mean "OneCompartment"?'),
+    "unknown parameter of kinetics": (EVENTS, "--kinetics", "OneCompartment elimination=1", "elimination_rate"),
+    "kinetics that are no number": (
+        EVENTS,
+        "--kinetics",
+        "OneCompartment elimination_rate=fast",
+        "Expected a number for elimination_rate",
+    ),
+    "kinetics below zero": (EVENTS, "--kinetics", "OneCompartment elimination_rate=-1", "a number above 0"),
+    "interval without kinetics": (EVENTS, "--interval", "1", "--interval needs --kinetics"),
+    "mechanism of something else": ("", "--drift", "potency=ReceptorTurnover", "changes the gain"),
+    "two mechanisms": ("", "--drift", "ReceptorTurnover", "--drift", "Moderator", "One mechanism at a time"),
+    "unknown harm": (EVENTS, "--harm", "receptor<=0.5", "receptor_loss"),
+}
+
+
+def dosed(events, *case):
+    argv = ["fit", "trial.csv", "--response", "weight", "--subject", "plant", "--time", "day", *case]
+    return {"trial.csv": DOSED, "doses.csv": events or EVENTS}, argv
+
+
 PRIORS = {
     "bad TOML": ("[sigma\n", "Expected priors in TOML"),
     "no table": ("sigma = 1\n", "Expected a table for the prior of sigma"),
@@ -222,6 +263,7 @@ CASES = (
     TABLES
     | {name: (*fit_of(GOOD, *case[:-1]), case[-1]) for name, case in OPTIONS.items()}
     | {f"people: {name}": (*fit_of(PLANTS, *case[:-1]), case[-1]) for name, case in PEOPLE.items()}
+    | {f"regimen: {name}": (*dosed(*case[:-1]), case[-1]) for name, case in REGIMENS.items()}
     | {f"priors: {name}": (*priors_of(text), words) for name, (text, words) in PRIORS.items()}
     | {name: ({}, *case) for name, case in USAGE.items()}
 )

@@ -167,8 +167,10 @@ class TestMultiplicity:
         weights = np.exp(logs - logs.max())
         weights /= weights.sum()
         assert found.mean == pytest.approx(weights @ grid, rel=1e-4)
-        each = (grid[:, None] * factors) / (grid[:, None] * factors + 1 - grid[:, None])
-        np.testing.assert_allclose(found.probabilities[:-1], weights @ each, rtol=1e-4)
+        # The mean of the twelve low Bayes factors is below one, and with either high one above.
+        assert found.safe == pytest.approx(min(weights @ grid, 2 / 14), rel=1e-4)
+        odds = factors * found.safe / (1 - found.safe)
+        np.testing.assert_allclose(found.probabilities[:-1], odds / (1 + odds))
         assert np.isnan(found.probabilities[-1])
         assert np.interp(found.lower, grid, np.cumsum(weights)) == pytest.approx(0.025, abs=1e-3)
 
@@ -185,9 +187,15 @@ class TestMultiplicity:
         assert found.mean == pytest.approx(0.2, rel=1e-3)
         assert share_of(np.array([np.nan]), 0.5).mean != found.mean
 
+    def test_the_safe_share_is_never_nothing(self):
+        found = share_of(np.full(95, 0.3), 0.5)
+        assert found.safe == pytest.approx(1 / 100)
+        assert share_of(np.array([0.9999]), 0.5).safe < 0.5
+
     def test_certain_curves_and_hopeless_ones_are_told(self):
         found = share_of(np.array([1.0] * 10 + [1e-6] * 90), 0.5)
         assert found.mean == pytest.approx(11 / 105, rel=0.01)
+        assert found.safe == pytest.approx(0.1)
         assert (found.probabilities[:10] > 0.999).all()
 
 

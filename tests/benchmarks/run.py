@@ -1,6 +1,6 @@
 """What costs what, as ratios in one run: the machine that runs this is slow, busy or both, a ratio says so twice.
 
-python tests/benchmarks/run.py [--nuts] [--people]
+python tests/benchmarks/run.py [--nuts] [--people] [--drift]
 """
 
 import argparse
@@ -115,6 +115,68 @@ NUTS = """
 """
 
 
+# Receptor turnover, 20 subjects with doses of their own, 14 days of hourly steps: the model as it is, and the same with
+# its steps written as a scan.
+DRIFT = """
+    import json, time
+    import nutpie, numpy as np, pymc as pm, pytensor
+    import hormesis_fit as hf
+    import hormesis_fit.drift.steps as steps
+    from hormesis_fit.curves import BrainCousens
+    from hormesis_fit.drift import ReceptorTurnover
+    from hormesis_fit.histories import histories_of
+    from hormesis_fit.model import build_model
+    rng = np.random.default_rng(1)
+    curve = BrainCousens(control=100.0, peak_stimulation=0.6, half_effect_dose=60.0, slope_excess=1.5)
+    doses = np.repeat([0.0, *np.geomspace(1, 30, 19)], 12)
+    days = np.tile([0.5, 1, 2, 3, 5, 7, 9, 10, 11, 12, 13, 14], 20)
+    plan, fixed = hf.Regimen(dose=None, interval=1.0, n=9), hf.OneCompartment(elimination_rate=1.0)
+    columns = {"day": days, "dose": doses, "response": 100 + rng.normal(size=doses.size)}
+    histories = histories_of(hf.read_trial(columns, time="day", scale="ratio"), plan, fixed)
+    truth = ReceptorTurnover(turnover_rate=0.3, loss_ratio=2.0, occupancy_dose=8.0, occupancy_slope=1.0)
+    path = truth(histories.over_steps(), histories.lengths)
+    seen = np.concatenate([np.ones((20, 1)), path], axis=1)[histories.row_history, histories.row_edge]
+    columns["response"] = curve.drifted(histories.at_rows(), gain=np.log(seen)) + 3 * rng.normal(size=doses.size)
+    trial = hf.read_trial(columns, time="day", scale="ratio")
+    asked = {"drift": "ReceptorTurnover", "regimen": plan, "kinetics": fixed}
+
+    def gradient(model):
+        values = model.value_vars
+        function = pytensor.function(values, [model.logp(), *pytensor.grad(model.logp(), values)], mode="NUMBA")
+        point = [model.initial_point()[one.name] for one in values]
+        function(*point)
+        seconds = []
+        for _ in range(300):
+            start = time.perf_counter()
+            function(*point)
+            seconds.append(time.perf_counter() - start)
+        return 1e3 * sorted(seconds)[150]
+
+    def scanned(rate, target, duration, start):
+        decay = rate * duration
+        step = lambda a, limit, state: limit + (state - limit) * pm.math.exp(-a)
+        begin = pm.math.zeros_like(decay[:, 0]) + start
+        return pytensor.scan(step, sequences=[decay.T, target.T], outputs_info=[begin], return_updates=False).T
+
+    own = gradient(build_model(trial, **asked))
+    kept, steps.relaxed = steps.relaxed, scanned
+    import hormesis_fit.drift.drift as drifts
+    drifts.relaxed = scanned
+    scan = gradient(build_model(trial, **asked))
+    drifts.relaxed = kept
+    hf.fit(trial, curve="BrainCousens", random_seed=1, draws=200, tune=300, **asked)
+    start = time.perf_counter()
+    fit = hf.fit(trial, curve="BrainCousens", random_seed=2, draws=500, tune=800, engine="nuts", **asked)
+    seconds = time.perf_counter() - start
+    fresh = time.perf_counter()
+    nutpie.compile_pymc_model(build_model(trial, **asked))
+    compiled = time.perf_counter() - fresh
+    ess = float(fit["evidence"]["ess"].min())
+    print(json.dumps({"steps": histories.lengths.size, "own": own, "scan": scan, "seconds": seconds, "ess": ess,
+                      "compile": compiled, "divergences": int(fit["evidence"]["divergences"].sum())}))
+"""
+
+
 def child(code: str) -> str:
     """Run code in a process of its own and return the last line it prints."""
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
@@ -131,6 +193,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nuts", action="store_true", help="also compile and run NUTS for every curve (minutes)")
     parser.add_argument("--people", action="store_true", help="also fit trials of twelve subjects (minutes)")
+    parser.add_argument("--drift", action="store_true", help="also receptor turnover over two weeks (minutes)")
     asked = parser.parse_args()
     console = Console(width=110)
 
@@ -166,6 +229,17 @@ def main() -> None:
             table.add_row(name, f"{values[len(values) // 2]:.1f}", f"{worst:.1f}", bound)
         clean = sum(row["divergences"] == 0 for row in fits)
         table.add_row("trials without divergences", str(clean), "", "9 of 10")
+        console.print(table)
+
+    if asked.drift:
+        found = json.loads(child(DRIFT))
+        table = Table(f"receptor turnover, 20 subjects, {found['steps']} steps", "", "per scan", "bound")
+        table.add_row("gradient, ms", f"{found['own']:.3f}", f"{found['own'] / found['scan']:.2f}", "0.25")
+        table.add_row("the same as a scan, ms", f"{found['scan']:.3f}", "1.00", "")
+        table.add_row("compilation, s", f"{found['compile']:.1f}", "", "30")
+        table.add_row("4 x 500 draws, warm, s", f"{found['seconds']:.1f}", "", "60")
+        table.add_row("least effective draws", f"{found['ess']:.0f}", "", "at least 400")
+        table.add_row("divergences", str(found["divergences"]), "", "")
         console.print(table)
 
     if asked.nuts:

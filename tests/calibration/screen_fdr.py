@@ -76,6 +76,7 @@ def discoveries(rows: pd.DataFrame) -> dict[str, float]:
         "curves": len(rows),
         "hormetic": int(hormetic.sum()),
         "share": share.mean,
+        "safe": share.safe,
         "selected": int(chosen.sum()),
         "false": int((chosen & ~hormetic).sum()),
         "false_share": float((chosen & ~hormetic).sum() / max(chosen.sum(), 1)),
@@ -85,14 +86,17 @@ def discoveries(rows: pd.DataFrame) -> dict[str, float]:
 
 def table() -> str:
     """Return the table of the README."""
-    lines = ["| curves | hormetic | share found | selected at 5 % | false | power |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| curves | hormetic | share, posterior mean | safe share | selected at 5 % | false | power |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for study in STUDIES:
         found = discoveries(results(study))
         false = f"{found['false']} ({found['false_share']:.1%})" if found["selected"] else "0"
         power = f"{found['power']:.0%}" if found["hormetic"] else ""
+        shares = f"{found['share']:.1%} | {found['safe']:.2%}"
         lines.append(
-            f"| {found['curves']:,} | {found['hormetic']} | {found['share']:.1%} | {found['selected']} | {false} "
-            f"| {power} |"
+            f"| {found['curves']:,} | {found['hormetic']} | {shares} | {found['selected']} | {false} | {power} |"
         )
     return "\n".join(lines)
 
