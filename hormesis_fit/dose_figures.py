@@ -72,7 +72,8 @@ def plot_window(
     Line and bands are the median, 50 % and 95 % of the mean response, not of single responses; where the line is
     dashed, no dose was tested. They are those of the people whose window it is: of new subjects for the window of a
     share of the population. Where a response is one of two, such as a category reached or not, circles are their shares
-    at a dose. The window of one subject comes with the rows of this subject only, or with their means.
+    at a dose. The window of one subject comes with the rows of this subject only, or with their means, that of one time
+    with the rows of the visit nearest to it.
     """
     trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.86)
@@ -85,7 +86,7 @@ def plot_window(
     curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
     handles += draw_bands(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
-    handle, held = _draw_rows(axes, trial, asked.subject, show_subjects)
+    handle, held = _draw_rows(axes, _visit_of(trial, window), asked.subject, show_subjects)
     handles.append(handle)
     axes.set_ylim(response_limits(held, curve, control))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
@@ -101,6 +102,14 @@ def shown_people(fit: xr.DataTree, window: xr.Dataset) -> Asked:
     """Return the people whose curve stands for a window: a share of the population has none."""
     asked = asked_of(window)
     return asked_for(fit, "new" if asked.estimand == "coverage" else asked.estimand, asked.subject)
+
+
+def _visit_of(trial: xr.Dataset, window: xr.Dataset) -> xr.Dataset:
+    """Return the rows of the visit nearest to the time of a window; all rows where it has none."""
+    if "time" not in window.attrs:
+        return trial
+    away = np.abs(trial["time"].values - float(window.attrs["time"]))
+    return trial.isel(observation=away == away.min())
 
 
 def _draw_rows(ax: Axes, trial: xr.Dataset, subject: str | None, show_subjects: bool) -> tuple[Line2D, np.ndarray]:

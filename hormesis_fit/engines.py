@@ -23,6 +23,7 @@ from hormesis_fit.specification import Specification
 
 FLAT = 10  # parameters up to which importance sampling was found to work
 HEALTHY_ESS = 400
+MOST_STEPS = 2000  # of all histories together, with which importance sampling was faster than NUTS with its compilation
 START_POINTS = 600  # draws of the prior among which NUTS looks for a start of a mechanism ...
 START_CHOICE = 12  # ... and how many of the best it starts from
 CACHE_SIZE = 32  # model structures kept, the least recently used goes first
@@ -38,9 +39,10 @@ class Machine:
     def __init__(self, specification: Specification, trial: xr.Dataset) -> None:
         self.density = Density(model_of(specification, trial))
         self.mechanistic = specification.mechanism is not None
-        # Thousands of points at once, each with all steps of a history, cost more than a compilation; the loop of a
-        # nonlinear mechanism costs less than its own.
-        self.stepped = self.mechanistic and specification.mechanism.term.affine
+        # Thousands of points at once, each with every step of long histories, cost more than a compilation.
+        histories = specification.histories
+        steps = len(histories.labels) * histories.lengths.size if histories is not None else 0
+        self.stepped = self.mechanistic and steps > MOST_STEPS
 
     @cached_property
     def sampler(self) -> Any:

@@ -11,8 +11,10 @@ from scipy.special import polygamma
 from hormesis_fit.courses import design_notes, mechanism_from, start_of
 from hormesis_fit.histories import kinetics_from, usual_interval
 from hormesis_fit.posterior import Member, members, trial_of
-from hormesis_fit.timecourse import courses_in
+from hormesis_fit.timecourse import courses_in, row_drifts
 
+STEP = 1e-3  # of the logarithm of a dose, for slopes
+VISIBLE = 0.5  # SD of log-potency above which a visit has told nothing: as wide as its prior
 LEARNED = 0.5  # share of the prior variance that the data have to take away
 LOGARITHMIC = ("LogNormal", "InverseGamma")
 
@@ -61,13 +63,42 @@ def drift_identifiability(fit: xr.DataTree) -> xr.Dataset:
         for (name, text), value in zip(texts.items(), values, strict=True)
     }
     poor = [name for name, share in zip(names, contraction, strict=True) if not share >= LEARNED]
-    notes = design_notes(trial_of(fit), washed=_washed(fit))
+    notes = design_notes(trial_of(fit), washed=_washed(fit)) + _hidden(member, trial_of(fit))
     if poor:
         shown = ", ".join(name.replace("_", " ") for name in poor)
         notes.append(
             f"The data say little of {shown}: the prior speaks there, so that other priors give other answers."
         )
     return xr.Dataset(found, {"parameter": names}, {"model": member.label, "notes": "\n".join(notes)})
+
+
+def drifts(fit: xr.DataTree) -> bool:
+    """Return whether anything moves in time in a fit.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    """
+    return any(_names(fit, member) for member in members(fit))
+
+
+def _hidden(member: Member, trial: xr.Dataset) -> list[str]:
+    """Say at which visits the doses lie where the curve is so flat that a potency leaves no trace."""
+    if not any(one.target == "potency" for one in courses_in(member)):
+        return []
+    # The change of the mean with the log of the dose is its change with the log-potency.
+    moved = trial["dose"].values * np.exp(row_drifts(member, trial)["potency"])
+    slope = (member.mean(moved * np.exp(STEP)) - member.mean(moved * np.exp(-STEP))) / (2 * STEP)
+    told, time = (slope / member.spread[:, None]) ** 2, trial["time"].values
+    visits = np.unique(time)
+    flat = [f"{at:g}" for at in visits if np.median(told[:, time == at].sum(axis=1)) < 1 / VISIBLE**2]
+    if not flat:
+        return []
+    return [
+        f"At time {', '.join(flat[:5])} the doses lie where the curve is flat, near its peak: they tell the potency no "
+        f"closer than a factor of {np.exp(VISIBLE):.1f} there. Add a dose on the rising flank."
+    ]
 
 
 def _names(fit: xr.DataTree, member: Member) -> list[str]:

@@ -39,6 +39,7 @@ from hormesis_fit.review import (
     curves_reading,
     derived_part,
     dose_out_part,
+    drift_part,
     evidence_part,
     groups_part,
     hormesis_words,
@@ -279,6 +280,7 @@ def _review(case: Case) -> dict[str, Any]:
         **prediction_part(case.fit),
         **groups_part(case.fit, hidden=case.hidden),
         **dose_out_part(case.fit),
+        **drift_part(case.fit),
         **derived_part(derived_of(case.fit), case.trial),
         **scaling_part(case.fit, case.alone),
     }

@@ -10,6 +10,7 @@ import xarray as xr
 
 from hormesis_fit.drawing import chance, crowds, equals, number
 from hormesis_fit.hypotheses import bayes_factors, left_out_densities, predictive_weights, stimulation_evidence
+from hormesis_fit.identifiability import drift_identifiability, drifts
 from hormesis_fit.phrases import printable, unit_of
 from hormesis_fit.posterior import trial_of
 from hormesis_fit.report_tables import Table, headed, table
@@ -260,6 +261,21 @@ def dose_out_part(fit: xr.DataTree) -> dict[str, Any]:
         )
     headers = [headed("Dose left out", unit), "Rows", "Log density per row", "Predicted best by", "Note"]
     return {"dose_out_table": _words_last(headers, rows, "Every dose group predicted from the others.")}
+
+
+def drift_part(fit: xr.DataTree) -> dict[str, Any]:
+    """Return what the data told of a drift, and what they could not tell; nothing where nothing drifts."""
+    if not drifts(fit):
+        return {"drift_table": None, "drift_notes": []}
+    found = drift_identifiability(fit)
+    rows = []
+    for name in found["parameter"].values:
+        one = found.sel(parameter=name)
+        spreads = [number(float(one[which])) for which in ("prior_sd", "posterior_sd")]
+        rows.append([str(name).replace("_", " "), *spreads, chance(float(one["contraction"].clip(0, 1)))])
+    headers = ["Parameter", "SD before the data", "SD after", "Variance taken away"]
+    notes = [printable(note) for note in found.attrs["notes"].split("\n") if note]
+    return {"drift_table": table(headers, rows, "What the data told of the drift."), "drift_notes": notes}
 
 
 def _words_last(headers: list[str], rows: list[list[str]], caption: str) -> Table:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from calibration import expectation, people, sbc, study
+from calibration import expectation, people, sbc, screen_fdr, study
 
 from hormesis_fit.curves import CURVES
 from hormesis_fit.parameter import Prior
@@ -122,3 +122,7 @@ def test_an_effect_of_the_guess_alone_is_called_none():
 def test_one_blinded_trial_comes_out_as_recorded():
     [recorded] = pd.read_csv(expectation.RESULTS).query("seed == 0").to_dict("records")
     assert expectation.verdict(expectation.blinded_trial(0), 0, {"control": "guess"}) == recorded["adjusted"]
+
+
+def test_the_table_of_the_readme_is_that_of_the_screens():
+    assert f"<!-- screens -->\n{screen_fdr.table()}\n<!-- /screens -->" in people.README.read_text(encoding="utf-8")

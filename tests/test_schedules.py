@@ -186,6 +186,20 @@ class TestIdentifiability:
         assert "wash-out" not in notes
         assert "wash-out" in hf.drift_identifiability(dosed_fit(kinetics=False)).attrs["notes"]
 
+    def test_doses_around_the_peak_hide_a_potency(self):
+        from test_timecourse import known_fit
+
+        fit = known_fit([0.02, 0.02])
+        fit["posterior"].attrs["priors"] = json.dumps(
+            {"potency_slope": {"distribution": "Normal", "mu": 0.0, "sigma": 1.0}}
+        )
+        assert "flat" not in hf.drift_identifiability(fit).attrs["notes"]
+        peak = hf.window(fit, benefit=0.05, time=0.0)["peak_dose"].values.mean()
+        data = fit["constant_data"]
+        dose, day = data["dose"].values, data["time"].values
+        data["dose"].values[:] = np.where(dose > 0, peak * np.exp(-0.02 * day) * (1 + 0.005 * np.log1p(dose)), 0.0)
+        assert "the doses lie where the curve is flat" in hf.drift_identifiability(fit).attrs["notes"]
+
     def test_a_fit_without_drift_has_nothing_to_say(self):
         fit = dosed_fit()
         fit["posterior"].attrs["mechanism"] = "{}"

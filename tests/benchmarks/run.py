@@ -119,9 +119,8 @@ NUTS = """
 # its steps written as a scan.
 DRIFT = """
     import json, time
-    import nutpie, numpy as np, pymc as pm, pytensor
+    import nutpie, numpy as np, pytensor, pytensor.tensor as pt
     import hormesis_fit as hf
-    import hormesis_fit.drift.steps as steps
     from hormesis_fit.curves import BrainCousens
     from hormesis_fit.drift import ReceptorTurnover
     from hormesis_fit.histories import histories_of
@@ -152,18 +151,22 @@ DRIFT = """
             seconds.append(time.perf_counter() - start)
         return 1e3 * sorted(seconds)[150]
 
-    def scanned(rate, target, duration, start):
-        decay = rate * duration
-        step = lambda a, limit, state: limit + (state - limit) * pm.math.exp(-a)
-        begin = pm.math.zeros_like(decay[:, 0]) + start
-        return pytensor.scan(step, sequences=[decay.T, target.T], outputs_info=[begin], return_updates=False).T
+    def scanned(self, exposure, duration):
+        names = list(self.parameters())
+
+        def step(concentration, length, state, *known):
+            term = self.with_values(dict(zip(names, known)))
+            return term.step([state], concentration, length)[0]
+
+        begin = pt.ones_like(exposure[:, 0])
+        known = [pt.as_tensor(getattr(self, name)) for name in names]
+        asked = {"sequences": [exposure.T, duration], "outputs_info": [begin], "non_sequences": known}
+        return pytensor.scan(step, **asked, strict=True, return_updates=False).T
 
     own = gradient(build_model(trial, **asked))
-    kept, steps.relaxed = steps.relaxed, scanned
-    import hormesis_fit.drift.drift as drifts
-    drifts.relaxed = scanned
+    kept, ReceptorTurnover.__call__ = ReceptorTurnover.__call__, scanned
     scan = gradient(build_model(trial, **asked))
-    drifts.relaxed = kept
+    ReceptorTurnover.__call__ = kept
     hf.fit(trial, curve="BrainCousens", random_seed=1, draws=200, tune=300, **asked)
     start = time.perf_counter()
     fit = hf.fit(trial, curve="BrainCousens", random_seed=2, draws=500, tune=800, engine="nuts", **asked)
