@@ -106,6 +106,6 @@ def suited():
 @pytest.fixture(scope="session")
 def trial():
     """Return the lettuce trial: 14 rows, a true zero, benefit upwards."""
-    from hormesis_fit.datasets import load_dataset
+    from hormesis_fit.trials.datasets import load_dataset
 
     return load_dataset("lettuce")

@@ -7,13 +7,13 @@ import pytest
 import xarray as xr
 from scipy.integrate import solve_ivp
 
-from hormesis_fit.administration import held_for, repeated_for_ever, repeated_until
-from hormesis_fit.courses import NATURAL, Mechanism
 from hormesis_fit.curves import BrainCousens
+from hormesis_fit.dosing.exposure import OneCompartment, TwoCompartment, mean_hill
 from hormesis_fit.drift import DRIFTS
-from hormesis_fit.exposure import OneCompartment, TwoCompartment, mean_hill
-from hormesis_fit.posterior import Member
-from hormesis_fit.quantities import solve
+from hormesis_fit.drift.administration import held_for, repeated_for_ever, repeated_until
+from hormesis_fit.drift.courses import NATURAL, Mechanism
+from hormesis_fit.windows.posterior import Member
+from hormesis_fit.windows.quantities import solve
 
 MECHANISMS = {name: drift for name, drift in DRIFTS.items() if drift.kind != "process"}
 NUMBERS = {

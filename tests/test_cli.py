@@ -15,10 +15,10 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
-from hormesis_fit import commands
-from hormesis_fit.cli import main
-from hormesis_fit.options import command_words, parse_curve, parse_curves, read_priors
-from hormesis_fit.output import Failure
+from hormesis_fit.cli import fits as commands
+from hormesis_fit.cli.app import main
+from hormesis_fit.cli.options import command_words, parse_curve, parse_curves, read_priors
+from hormesis_fit.cli.output import Failure
 
 GOOD = "dose,weight\n0,1.1\n0,0.9\n1,1.2\n1,1.3\n10,0.8\n10,0.7\n100,0.1\n100,0.2\n"
 SMALL = ["--curve", "BrainCousens", "--curve", "LogLogistic", "--draws", "200", "--seed", "1"]
@@ -26,7 +26,7 @@ WRITTEN = ["figures", "fit.nc", "report.html", "summary.csv", "window.json"]
 LAUNCH = (
     "import signal, sys\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a job in the background of a shell ignores it
-    "from hormesis_fit.cli import main\n"
+    "from hormesis_fit.cli.app import main\n"
     "print('ready', flush=True)\n"
     "sys.exit(main())\n"
 )
@@ -431,7 +431,7 @@ def test_debugging_shows_where(quick, monkeypatch):
 def test_no_curve_at_all_exits_with_3(folder, monkeypatch, capsys):
     write(folder, {"trial.csv": GOOD})
     monkeypatch.setattr(
-        "hormesis_fit.inference.fit", fails(RuntimeError("No curve could be fitted (LogLogistic: no)."))
+        "hormesis_fit.inference.fitting.fit", fails(RuntimeError("No curve could be fitted (LogLogistic: no)."))
     )
     assert main(FIT) == 3
     assert capsys.readouterr().err == "No curve could be fitted (LogLogistic: no): nothing was written.\n"
@@ -516,7 +516,7 @@ def test_a_saved_fit_gives_the_same_window_in_another_process(run):
     folder, _ = run
     program = (
         "import json, sys, xarray as xr, hormesis_fit as hf\n"
-        "from hormesis_fit.summary import window_record\n"
+        "from hormesis_fit.windows.summary import window_record\n"
         "fit = xr.open_datatree(sys.argv[1], engine='h5netcdf').load()\n"
         "fit['window'] = hf.window(fit).assign_attrs(stated=0)\n"
         "print(json.dumps(window_record(fit)))\n"
@@ -666,7 +666,7 @@ def test_data_lists_prints_and_writes(folder, capsys):
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["fit", "--help"], ["--version"]])
 def test_help_costs_little_and_says_something(argv):
-    program = "import sys\nfrom hormesis_fit.cli import main\nmain(sys.argv[1:])\nprint([*sys.modules])"
+    program = "import sys\nfrom hormesis_fit.cli.app import main\nmain(sys.argv[1:])\nprint([*sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program, *argv], capture_output=True, text=True, timeout=60, check=True
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hormesis_fit.datasets import list_datasets, load_dataset
+from hormesis_fit.trials.datasets import list_datasets, load_dataset
 
 DATA = Path(__file__).parent.parent / "data"
 BEGIN, END = "<!-- generated from index.toml by tests/test_datasets.py -->\n", "<!-- end -->\n"
@@ -126,7 +126,7 @@ def test_an_unknown_name_gets_a_suggestion():
 
 
 def test_an_installation_without_tables_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("hormesis_fit.datasets.__file__", str(tmp_path / "package" / "datasets.py"))
+    monkeypatch.setattr("hormesis_fit.trials.datasets.__file__", str(tmp_path / "package" / "trials" / "datasets.py"))
     with pytest.raises(FileNotFoundError, match="install the package again"):
         list_datasets()
 
@@ -136,7 +136,7 @@ def test_tables_inside_the_package_come_first(monkeypatch, tmp_path):
     folder.mkdir(parents=True)
     for name in ("index.toml", *(t["file"] for t in index().values())):
         (folder / name).write_bytes((DATA / name).read_bytes())
-    monkeypatch.setattr("hormesis_fit.datasets.__file__", str(tmp_path / "package" / "datasets.py"))
+    monkeypatch.setattr("hormesis_fit.trials.datasets.__file__", str(tmp_path / "package" / "trials" / "datasets.py"))
     assert load_dataset("lettuce").sizes["observation"] == 14
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hormesis_fit.curves import CURVES
-from hormesis_fit.density import INTERPRETED, Density
 from hormesis_fit.families import FAMILIES
-from hormesis_fit.model import model_data, model_of
-from hormesis_fit.specification import specify
+from hormesis_fit.model.building import model_data, model_of
+from hormesis_fit.model.density import INTERPRETED, Density
+from hormesis_fit.model.specification import specify
 
 PAIRS = [*((curve, "gaussian") for curve in CURVES), *(("LogLogistic", family) for family in FAMILIES)]
 

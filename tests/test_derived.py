@@ -22,9 +22,9 @@ from hormesis_fit.curves import (
     LogNormalBell,
     SigmoidEmax,
 )
-from hormesis_fit.derived import BENCHMARKS, DERIVED, benchmark_table, derived_quantities, span_of
-from hormesis_fit.posterior import members
-from hormesis_fit.windows import window
+from hormesis_fit.windows.derived import BENCHMARKS, DERIVED, benchmark_table, derived_quantities, span_of
+from hormesis_fit.windows.posterior import members
+from hormesis_fit.windows.windowing import window
 
 DRAWS = 40
 FOLDS = ("zone_fold", "window_fold")

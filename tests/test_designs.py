@@ -10,12 +10,12 @@ from scipy.optimize import brentq
 
 import hormesis_fit as hf
 from hormesis_fit.curves import BellTail, BrainCousens, LogLogistic, LogQuadratic, ProductHill
-from hormesis_fit.designs import assumed, optimal_design
-from hormesis_fit.information import mean_gradient, quantity_gradient, variance
 from hormesis_fit.parameter import Prior, Term, Value, parameter
-from hormesis_fit.quantities import solve
-from hormesis_fit.support import Design, Space
+from hormesis_fit.planning.designs import assumed, optimal_design
+from hormesis_fit.planning.information import mean_gradient, quantity_gradient, variance
+from hormesis_fit.planning.support import Design, Space
 from hormesis_fit.vocabulary import QUANTITIES
+from hormesis_fit.windows.quantities import solve
 
 FREE = Prior("Normal", mu=0, sigma=1)
 LETTUCE = {"control": 0.9671768, "peak_stimulation": 0.221561, "half_effect_dose": 35.05199, "slope_excess": 0.2827176}
@@ -164,7 +164,7 @@ def _columns(curve):
 )
 def test_gradients_of_the_mean_are_those_of_pytensor(curve):
     pytensor = pytest.importorskip("pytensor")
-    from hormesis_fit.density import INTERPRETED
+    from hormesis_fit.model.density import INTERPRETED
 
     names = list(curve.parameters())
     doses = np.array([0.0, 0.3, 2.0, 30.0])

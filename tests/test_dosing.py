@@ -11,9 +11,7 @@ from scipy.integrate import quad, solve_ivp
 from scipy.optimize import minimize_scalar
 
 from hormesis_fit.curves import Haldane
-from hormesis_fit.density import INTERPRETED
-from hormesis_fit.dosing import Regimen, read_regimen, schedule, step_edges
-from hormesis_fit.exposure import (
+from hormesis_fit.dosing.exposure import (
     PHARMACOKINETICS,
     OneCompartment,
     TwoCompartment,
@@ -23,6 +21,8 @@ from hormesis_fit.exposure import (
     mean_hill,
     mean_over_interval,
 )
+from hormesis_fit.dosing.regimen import Regimen, read_regimen, schedule, step_edges
+from hormesis_fit.model.density import INTERPRETED
 from hormesis_fit.parameter import UNITS
 
 NUMBERS = {

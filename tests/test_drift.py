@@ -11,8 +11,8 @@ import xarray as xr
 from pytensor.compile.mode import Mode
 from scipy.integrate import solve_ivp
 
-from hormesis_fit.density import INTERPRETED
-from hormesis_fit.dosing import Regimen, schedule, step_edges
+from hormesis_fit.dosing.exposure import OneCompartment, exposure_at, mean_hill
+from hormesis_fit.dosing.regimen import Regimen, schedule, step_edges
 from hormesis_fit.drift import (
     DRIFTS,
     Drift,
@@ -31,7 +31,7 @@ from hormesis_fit.drift import (
 )
 from hormesis_fit.drift.process import hilbert_basis, time_scale_prior
 from hormesis_fit.drift.steps import linear
-from hormesis_fit.exposure import OneCompartment, exposure_at, mean_hill
+from hormesis_fit.model.density import INTERPRETED
 from hormesis_fit.parameter import UNITS, unit_factor
 
 UNREWRITTEN = Mode(linker="py", optimizer=None)

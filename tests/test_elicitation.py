@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 import hormesis_fit as hf
-from hormesis_fit.elicitation import elicit
-from hormesis_fit.prior_figures import plot_prior, prior_gate
-from hormesis_fit.sensitivity import PRIORS
-from hormesis_fit.specification import specify
+from hormesis_fit.checks.elicitation import elicit
+from hormesis_fit.checks.sensitivity import PRIORS
+from hormesis_fit.figures.priors import plot_prior, prior_gate
+from hormesis_fit.model.specification import specify
 
 STEEP = {"slope_excess": hf.Prior("LogNormal", mu=1, sigma=0.1)}  # the peak is then near the half-effect dose
 WILD = STEEP | {

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hormesis_fit import estimands
 from hormesis_fit.curves import BellTail, BrainCousens, Constant
-from hormesis_fit.estimands import PEOPLE, SHARE, Asked, asked_for, hull, people
-from hormesis_fit.posterior import members
-from hormesis_fit.windows import window
+from hormesis_fit.windows import estimands
+from hormesis_fit.windows.estimands import PEOPLE, SHARE, Asked, asked_for, hull, people
+from hormesis_fit.windows.posterior import members
+from hormesis_fit.windows.windowing import window
 
 DOSES = np.repeat([0.0, 0.32, 1, 3.2, 10, 32, 100], 2)
 DRAWS = 40

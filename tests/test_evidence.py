@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm
 
-from hormesis_fit.evidence import bridge_evidence, evidence_table, pareto_k, prior_weights
+from hormesis_fit.inference.evidence import bridge_evidence, evidence_table, pareto_k, prior_weights
 
 
 def record(log_evidence, hormetic, **other):

@@ -8,11 +8,11 @@ import pytest
 from scipy import special, stats
 
 from hormesis_fit.curves import BrainCousens
-from hormesis_fit.density import Density
 from hormesis_fit.families import FAMILIES, SUPPORTS, categories, middle
-from hormesis_fit.likelihood import check_observations
-from hormesis_fit.model import model_of
-from hormesis_fit.specification import specify
+from hormesis_fit.model.building import model_of
+from hormesis_fit.model.density import Density
+from hormesis_fit.model.likelihood import check_observations
+from hormesis_fit.model.specification import specify
 
 PARAMETERS = {"sigma": 0.5, "nu": 30.0, "power": 0.7, "variation": 0.3, "precision": 15.0, "dispersion": 0.4}
 PARAMETERS |= {"presence": 0.8, "step_1": 0.6, "step_3": 0.9}

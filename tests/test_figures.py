@@ -7,8 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import hormesis_fit as hf
-from hormesis_fit.drawing import DoseAxis, benefit_label, chance, headline, label, number
-from hormesis_fit.figures import (
+from hormesis_fit.figures.drawing import DoseAxis, benefit_label, chance, headline, label, number
+from hormesis_fit.figures.fits import (
     FIGURES,
     draw_figures,
     plot_exceedance,
@@ -16,7 +16,7 @@ from hormesis_fit.figures import (
     plot_window,
     save_figures,
 )
-from hormesis_fit.posterior import trial_of
+from hormesis_fit.windows.posterior import trial_of
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 
@@ -239,7 +239,7 @@ def test_files_are_complete_and_have_embedded_fonts(fit, tmp_path):
 
 
 def test_figures_that_are_drawn_already_give_the_same_files(fit, tmp_path, monkeypatch):
-    monkeypatch.setattr("hormesis_fit.figures.FIGURES", {"weights": plot_weights})
+    monkeypatch.setattr("hormesis_fit.figures.fits.FIGURES", {"weights": plot_weights})
     again = save_figures(fit, tmp_path / "again", figures=draw_figures(fit))
     for one, other in zip(save_figures(fit, tmp_path / "first"), again, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -252,7 +252,7 @@ def test_notebooks_show_figures_without_pyplot(drawn):
 
 
 def test_files_of_a_reopened_fit_have_the_same_bytes(fit, tmp_path, monkeypatch):
-    monkeypatch.setattr("hormesis_fit.figures.FIGURES", {"window": plot_window, "weights": plot_weights})
+    monkeypatch.setattr("hormesis_fit.figures.fits.FIGURES", {"window": plot_window, "weights": plot_weights})
     fit.to_netcdf(tmp_path / "fit.nc", engine="h5netcdf")
     with xr.open_datatree(tmp_path / "fit.nc", engine="h5netcdf") as reopened:
         again = save_figures(reopened.load(), tmp_path / "again")

@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 from test_estimands import make_draws, make_fit
 
-from hormesis_fit import estimands
 from hormesis_fit.curves import BellTail, Constant, LogLogistic, LogNormalBell, SigmoidEmax
-from hormesis_fit.estimands import NEEDED, PEOPLE, SHARE
-from hormesis_fit.harms import Harm, check_harms, harm_at, limit_doses
-from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.windows import window
+from hormesis_fit.windows import estimands
+from hormesis_fit.windows.estimands import NEEDED, PEOPLE, SHARE
+from hormesis_fit.windows.harms import Harm, check_harms, harm_at, limit_doses
+from hormesis_fit.windows.posterior import members, trial_of
+from hormesis_fit.windows.windowing import window
 
 SIZE = 40
 GRID = np.geomspace(0.32 / 3, 300, 150)

@@ -11,11 +11,12 @@ import xarray as xr
 from scipy import stats
 
 import hormesis_fit as hf
-from hormesis_fit.assembly import side_groups, tree_of
 from hormesis_fit.curves import BrainCousens, LogLogistic
-from hormesis_fit.density import Density
-from hormesis_fit.engines import Result
-from hormesis_fit.hierarchy import (
+from hormesis_fit.inference.assembly import side_groups, tree_of
+from hormesis_fit.inference.engines import Result
+from hormesis_fit.model.building import model_data, model_of
+from hormesis_fit.model.density import Density
+from hormesis_fit.model.hierarchy import (
     Effect,
     correlations_of,
     design_of,
@@ -25,11 +26,10 @@ from hormesis_fit.hierarchy import (
     shifts_of,
     space_of,
 )
-from hormesis_fit.model import model_data, model_of
+from hormesis_fit.model.specification import Side, scales, specify
 from hormesis_fit.parameter import Prior
-from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.specification import Side, scales, specify
-from hormesis_fit.trial import read_trial
+from hormesis_fit.trials.reading import read_trial
+from hormesis_fit.windows.posterior import members, trial_of
 
 PEOPLE, DOSES = 12, np.array([0.0, 0.3, 1, 3, 10, 30, 100, 300])
 TRUTH = {"control": 10.0, "half_effect_dose": 20.0, "slope": 2.0, "sigma": 0.4}

@@ -9,12 +9,12 @@ import pytest
 from scipy.integrate import solve_ivp
 
 import hormesis_fit as hf
-from hormesis_fit.courses import Mechanism, find_drifts, mechanism_from, mechanism_of, mechanism_record
-from hormesis_fit.density import INTERPRETED
 from hormesis_fit.drift import DRIFTS
+from hormesis_fit.drift.courses import Mechanism, find_drifts, mechanism_from, mechanism_of, mechanism_record
+from hormesis_fit.drift.histories import histories_at, histories_from, histories_of
 from hormesis_fit.drift.relaxation import relaxation
-from hormesis_fit.histories import histories_at, histories_from, histories_of
-from hormesis_fit.model import build_model
+from hormesis_fit.model.building import build_model
+from hormesis_fit.model.density import INTERPRETED
 
 MECHANISMS = [name for name, drift in DRIFTS.items() if drift.kind != "process"]
 TIMES = (0.5, 1.0, 2.0, 3.5, 5.0, 7.0)

@@ -11,18 +11,18 @@ from scipy import stats
 from scipy.special import gammaln, logsumexp
 
 import hormesis_fit as hf
-from hormesis_fit.curves import ProductHill
-from hormesis_fit.hypotheses import (
+from hormesis_fit.checks.hypotheses import (
     bayes_factors,
     leave_one_dose_out,
     posterior_fdr,
     predictive_weights,
     stimulation_evidence,
 )
-from hormesis_fit.posterior import members, trial_of
-from hormesis_fit.scaling import power_scaling, prior_constant, scaled_draws
-from hormesis_fit.simulation import simulate_trial
-from hormesis_fit.specification import specify
+from hormesis_fit.checks.scaling import power_scaling, prior_constant, scaled_draws
+from hormesis_fit.curves import ProductHill
+from hormesis_fit.model.specification import specify
+from hormesis_fit.trials.simulation import simulate_trial
+from hormesis_fit.windows.posterior import members, trial_of
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 PAIR = ["BrainCousens", "LogLogistic"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, multivariate_t, norm
 
-from hormesis_fit.importance import (
+from hormesis_fit.inference.importance import (
     FREEDOM,
     ImportanceSample,
     Mixture,

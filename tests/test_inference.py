@@ -10,13 +10,13 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 import hormesis_fit as hf
-from hormesis_fit import engines
 from hormesis_fit.curves import BrainCousens, Constant, Curve
-from hormesis_fit.density import Density
-from hormesis_fit.importance import importance_sample
-from hormesis_fit.model import model_data
+from hormesis_fit.inference import engines
+from hormesis_fit.inference.importance import importance_sample
+from hormesis_fit.model.building import model_data
+from hormesis_fit.model.density import Density
+from hormesis_fit.model.specification import specify
 from hormesis_fit.parameter import Prior
-from hormesis_fit.specification import specify
 
 REFERENCE = json.loads((Path(__file__).parent / "reference" / "posterior.json").read_text())
 

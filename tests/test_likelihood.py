@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 
 import hormesis_fit as hf
-from hormesis_fit.density import Density
 from hormesis_fit.families import FAMILIES
-from hormesis_fit.likelihood import check_observations
-from hormesis_fit.model import model_of
-from hormesis_fit.specification import scales, specify
-from hormesis_fit.trial import read_trial
+from hormesis_fit.model.building import model_of
+from hormesis_fit.model.density import Density
+from hormesis_fit.model.likelihood import check_observations
+from hormesis_fit.model.specification import scales, specify
+from hormesis_fit.trials.reading import read_trial
 
 DOSES = [0.0, 0.5, 2.0, 8.0, 30.0]
 SIZES = [4, 3, 1, 5, 3]

@@ -7,11 +7,11 @@ import pytest
 from pytensor.graph.replace import clone_replace
 
 from hormesis_fit.curves import CURVES, BrainCousens, LogLogistic
-from hormesis_fit.density import INTERPRETED
 from hormesis_fit.families import FAMILIES
-from hormesis_fit.model import build_model, model_data
+from hormesis_fit.model.building import build_model, model_data
+from hormesis_fit.model.density import INTERPRETED
+from hormesis_fit.model.specification import find_curve, scales, specify
 from hormesis_fit.parameter import Prior
-from hormesis_fit.specification import find_curve, scales, specify
 
 
 def test_the_scales_are_those_of_the_specification(trial):

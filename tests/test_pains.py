@@ -19,11 +19,11 @@ from hormesis_fit.curves import (
     LogNormalBell,
     SigmoidEmax,
 )
-from hormesis_fit.derived import derived_quantities
-from hormesis_fit.model import model_of
+from hormesis_fit.model.building import model_of
+from hormesis_fit.model.specification import specify
 from hormesis_fit.parameter import Prior
-from hormesis_fit.posterior import members
-from hormesis_fit.specification import specify
+from hormesis_fit.windows.derived import derived_quantities
+from hormesis_fit.windows.posterior import members
 
 HORMETIC = [curve for curve in CURVES.values() if curve.hormetic]
 

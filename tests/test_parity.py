@@ -42,7 +42,7 @@ from hormesis_fit.curves import (
     Weibull1,
     Weibull2,
 )
-from hormesis_fit.derived import derived_quantities
+from hormesis_fit.windows.derived import derived_quantities
 
 # Minima are found to 1e-7 and roots to 1e-9 of a log dose; areas end where 1e-9 of them is left; heights are exact.
 TOLERANCES = {"peak_dose": 3e-7, "zone_fold": 3e-7, "area_linear": 1e-8, "area_log": 1e-8, "area_ratio": 1e-8}

@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 from test_parity import Case
 
 import hormesis_fit as hf
-import hormesis_fit.optimum
+import hormesis_fit.inference.optimum
 from hormesis_fit.curves import (
     BiphasicLogistic,
     BrainCousens,
@@ -40,7 +40,7 @@ def trial_of(dose, response, *, scale="ratio", direction="up"):
 def optimum(trial, curve):
     """Return the estimates and the attrs of an optimum, without its profiles: those of a valley take ten seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hormesis_fit.optimum, "farthest", lambda *_: math.nan)
+        patch.setattr(hormesis_fit.inference.optimum, "farthest", lambda *_: math.nan)
         table = hf.fit(trial, curve=curve, engine="optimum", random_seed=1)["optimum"].to_dataset()
     attrs = table.attrs | {"rss": table.attrs["residual_se"] ** 2 * table.attrs["df"]}
     return dict(zip(table["quantity"].values.tolist(), table["estimate"].values.tolist(), strict=True)), attrs

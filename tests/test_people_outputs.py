@@ -10,19 +10,19 @@ import pytest
 from matplotlib.figure import Figure
 
 import hormesis_fit as hf
-from hormesis_fit import drawing
-from hormesis_fit.derived import derived_of
+from hormesis_fit.checks.sensitivity import curve_windows, predictive_check
+from hormesis_fit.cli.output import write_result
 from hormesis_fit.families import FAMILIES
-from hormesis_fit.harms import harms_record
-from hormesis_fit.output import write_result
-from hormesis_fit.people_tables import harm_part, people_part
-from hormesis_fit.posterior import trial_of
-from hormesis_fit.prediction import outcome_of, replicates, subjects_in
-from hormesis_fit.recipe import command_line, python_lines
-from hormesis_fit.report import render_report
-from hormesis_fit.request import harms_of, request_of
-from hormesis_fit.sensitivity import curve_windows, predictive_check
-from hormesis_fit.summary import comparison, sentence, subjects_of, window_record
+from hormesis_fit.figures import drawing
+from hormesis_fit.report.people import harm_part, people_part
+from hormesis_fit.report.recipe import command_line, python_lines
+from hormesis_fit.report.writing import render_report
+from hormesis_fit.windows.derived import derived_of
+from hormesis_fit.windows.harms import harms_record
+from hormesis_fit.windows.posterior import trial_of
+from hormesis_fit.windows.prediction import outcome_of, replicates, subjects_in
+from hormesis_fit.windows.request import harms_of, request_of
+from hormesis_fit.windows.summary import comparison, sentence, subjects_of, window_record
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 LABELS = ("Anna", "Boris", "Clara", "Dmitri")
@@ -95,7 +95,7 @@ def test_subjects_are_shown_when_asked_for(fit):
 
 
 def test_a_window_of_one_subject_does_not_give_its_name_away(fit, monkeypatch):
-    monkeypatch.setattr("hormesis_fit.report.figure_uri", lambda fit, name, **_: "data:image/svg+xml;base64,")
+    monkeypatch.setattr("hormesis_fit.report.writing.figure_uri", lambda fit, name, **_: "data:image/svg+xml;base64,")
     copy = fit.copy()
     copy["window"] = hf.window(copy, subject="Anna")
     page = render_report(copy)

@@ -10,16 +10,16 @@ from scipy import stats
 from test_hierarchy import OWN, sensitive
 
 import hormesis_fit as hf
-from hormesis_fit import personal
-from hormesis_fit.assembly import side_groups, tree_of
 from hormesis_fit.curves import BrainCousens, LogLogistic
-from hormesis_fit.density import Density
-from hormesis_fit.engines import Result
-from hormesis_fit.evidence import evidence_table
-from hormesis_fit.model import model_of
-from hormesis_fit.people_tables import people_part
-from hormesis_fit.recipe import python_lines
-from hormesis_fit.specification import Side, specify
+from hormesis_fit.inference.assembly import side_groups, tree_of
+from hormesis_fit.inference.engines import Result
+from hormesis_fit.inference.evidence import evidence_table
+from hormesis_fit.model.building import model_of
+from hormesis_fit.model.density import Density
+from hormesis_fit.model.specification import Side, specify
+from hormesis_fit.report.people import people_part
+from hormesis_fit.report.recipe import python_lines
+from hormesis_fit.windows import personal
 
 KNOWN = {"control": 100.0, "peak_stimulation": 0.4, "half_effect_dose": 20.0, "slope_excess": 1.5, "sigma": 6.0}
 KNOWN |= {"half_effect_dose_sd_subject": 0.6}

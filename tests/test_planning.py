@@ -10,10 +10,10 @@ from calibration import sequential
 from scipy.stats import norm, spearmanr
 
 import hormesis_fit as hf
-from hormesis_fit.cli import main
+from hormesis_fit.cli.app import main
+from hormesis_fit.cli.plans import read_doses
 from hormesis_fit.curves import BrainCousens
-from hormesis_fit.plan_commands import read_doses
-from hormesis_fit.surrogate import Information, Regret, Reweighted, Surrogate, after_rows, best_set, value_of
+from hormesis_fit.planning.surrogate import Information, Regret, Reweighted, Surrogate, after_rows, best_set, value_of
 
 TRUTH = BrainCousens(control=100.0, peak_stimulation=0.35, half_effect_dose=30.0, slope_excess=1.5)
 DOSES = [0.0, *np.geomspace(0.3, 100, 7)]

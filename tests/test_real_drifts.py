@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 import hormesis_fit as hf
-from hormesis_fit.courses import design_notes
-from hormesis_fit.windows import level_pieces
+from hormesis_fit.drift.courses import design_notes
+from hormesis_fit.windows.windowing import level_pieces
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 EGF = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)

@@ -10,10 +10,7 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
-from hormesis_fit.drawing import formula_uri
-from hormesis_fit.recipe import command_line, python_lines
-from hormesis_fit.report import render_report, write_report
-from hormesis_fit.sensitivity import (
+from hormesis_fit.checks.sensitivity import (
     curve_windows,
     predictive_check,
     predictive_groups,
@@ -22,7 +19,10 @@ from hormesis_fit.sensitivity import (
     replicates,
     window_of,
 )
-from hormesis_fit.summary import sentence
+from hormesis_fit.figures.drawing import formula_uri
+from hormesis_fit.report.recipe import command_line, python_lines
+from hormesis_fit.report.writing import render_report, write_report
+from hormesis_fit.windows.summary import sentence
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 SCRIPT = "<script>alert(1)</script>"
@@ -38,7 +38,7 @@ def fit():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Spare tests of the words the time that drawing takes."""
-    monkeypatch.setattr("hormesis_fit.report.figure_uri", lambda fit, name, width: "data:image/svg+xml;base64,")
+    monkeypatch.setattr("hormesis_fit.report.writing.figure_uri", lambda fit, name, width: "data:image/svg+xml;base64,")
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
-from hormesis_fit.courses import mechanism_of, mechanism_record
 from hormesis_fit.curves import BrainCousens
+from hormesis_fit.dosing.exposure import OneCompartment
 from hormesis_fit.drift import DRIFTS
-from hormesis_fit.exposure import OneCompartment
-from hormesis_fit.histories import histories_of
-from hormesis_fit.prediction import replicates
+from hormesis_fit.drift.courses import mechanism_of, mechanism_record
+from hormesis_fit.drift.histories import histories_of
+from hormesis_fit.windows.prediction import replicates
 
 CURVE = BrainCousens(control=100.0, peak_stimulation=0.5, half_effect_dose=40.0, slope_excess=1.5)
 NUMBERS = {"turnover_rate": 0.4, "loss_ratio": 2.0, "occupancy_dose": 8.0, "occupancy_slope": 1.0}

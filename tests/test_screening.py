@@ -17,12 +17,13 @@ from calibration import screen_fdr
 from scipy import stats
 
 import hormesis_fit as hf
-from hormesis_fit import screen_store, screening
-from hormesis_fit.cli import main
+from hormesis_fit.cli.app import main
 from hormesis_fit.curves import BrainCousens, LogLogistic
-from hormesis_fit.multiplicity import share_of
-from hormesis_fit.piecework import Asked, fit_piece
-from hormesis_fit.screen_tables import cut
+from hormesis_fit.screening import screens as screening
+from hormesis_fit.screening import store as screen_store
+from hormesis_fit.screening.multiplicity import share_of
+from hormesis_fit.screening.piecework import Asked, fit_piece
+from hormesis_fit.screening.tables import cut
 
 pytest.importorskip("zarr")
 TRUTH = BrainCousens(control=100.0, peak_stimulation=0.4, half_effect_dose=30.0, slope_excess=1.5)
@@ -124,14 +125,14 @@ def test_other_families_go_through_the_ordinary_engine():
 
 
 def test_an_unhealthy_curve_is_computed_again_and_a_sick_one_is_called_so(monkeypatch):
-    monkeypatch.setattr("hormesis_fit.piecework.healthy", lambda *_: False)
+    monkeypatch.setattr("hormesis_fit.screening.piecework.healthy", lambda *_: False)
     calls = []
 
     def ordinary(one, **options):
         calls.append(options["curve"][0].label)
         raise RuntimeError("it would not")
 
-    monkeypatch.setattr("hormesis_fit.piecework.fit", ordinary)
+    monkeypatch.setattr("hormesis_fit.screening.piecework.fit", ordinary)
     [record] = fit_piece({"a": trial(1)}, Asked(("LogLogistic",), seed=1)).values()
     assert calls == ["LogLogistic"]
     assert record["status"] == "FAILED"
@@ -139,7 +140,7 @@ def test_an_unhealthy_curve_is_computed_again_and_a_sick_one_is_called_so(monkey
 
 
 def test_a_batch_that_breaks_is_computed_curve_by_curve(monkeypatch):
-    import hormesis_fit.piecework as piecework
+    import hormesis_fit.screening.piecework as piecework
 
     sample = piecework.sample_swarm
 
@@ -214,7 +215,7 @@ class TestTables:
             np.testing.assert_array_equal(rows["response"].astype(float), expected["response"])
 
     def test_files_are_read_a_part_at_a_time(self, table, tmp_path, monkeypatch):
-        monkeypatch.setattr("hormesis_fit.screen_tables.CHUNK", 7)
+        monkeypatch.setattr("hormesis_fit.screening.tables.CHUNK", 7)
         table.to_csv(tmp_path / "a.csv", index=False, sep=";")
         table.to_parquet(tmp_path / "a.parquet")
         for name in ("a.csv", "a.parquet"):
@@ -262,7 +263,7 @@ class TestTables:
     ],
 )
 def test_bad_input_is_one_sentence(table, options, message, monkeypatch):
-    monkeypatch.setattr("hormesis_fit.screen_workers.PATIENCE", "1s")
+    monkeypatch.setattr("hormesis_fit.screening.workers.PATIENCE", "1s")
     with pytest.raises(ValueError, match=message):
         hf.screen(table, **({"curve_id": "compound"} | options))
 

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
-from hormesis_fit.summary import (
+from hormesis_fit.vocabulary import QUANTITIES
+from hormesis_fit.windows.summary import (
     comparison,
     derived_rows,
     held_piece,
@@ -18,7 +19,6 @@ from hormesis_fit.summary import (
     summary_table,
     window_record,
 )
-from hormesis_fit.vocabulary import QUANTITIES
 
 # design.md section 7: window.json is a contract.
 CONTRACT = [

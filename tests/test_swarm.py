@@ -7,14 +7,14 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import hormesis_fit as hf
-from hormesis_fit.batch import Batch, batchable
 from hormesis_fit.curves import AVERAGE, CURVES, BrainCousens, LogLogistic
-from hormesis_fit.density import INTERPRETED, Density
-from hormesis_fit.model import model_of
+from hormesis_fit.model.building import model_of
+from hormesis_fit.model.density import INTERPRETED, Density
+from hormesis_fit.model.specification import specify
 from hormesis_fit.parameter import Prior
-from hormesis_fit.scores import QUANTILES, Scores
-from hormesis_fit.specification import specify
-from hormesis_fit.swarm import SwarmPlan, sample_swarm
+from hormesis_fit.screening.batch import Batch, batchable
+from hormesis_fit.screening.scores import QUANTILES, Scores
+from hormesis_fit.screening.swarm import SwarmPlan, sample_swarm
 
 TRUTH = BrainCousens(control=100.0, peak_stimulation=0.3, half_effect_dose=30.0, slope_excess=1.5)
 NULL = LogLogistic(control=100.0, half_effect_dose=30.0, slope=2.0)

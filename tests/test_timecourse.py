@@ -9,14 +9,14 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
-from hormesis_fit.courses import check_design, courses_of, design_notes, visits
 from hormesis_fit.curves import CURVES, BrainCousens
-from hormesis_fit.density import INTERPRETED, Density
-from hormesis_fit.model import build_model, model_of
-from hormesis_fit.posterior import members
-from hormesis_fit.prediction import replicates
-from hormesis_fit.specification import specify
-from hormesis_fit.windows import level_pieces
+from hormesis_fit.drift.courses import check_design, courses_of, design_notes, visits
+from hormesis_fit.model.building import build_model, model_of
+from hormesis_fit.model.density import INTERPRETED, Density
+from hormesis_fit.model.specification import specify
+from hormesis_fit.windows.posterior import members
+from hormesis_fit.windows.prediction import replicates
+from hormesis_fit.windows.windowing import level_pieces
 
 DOSES = (0.0, 1.0, 4.0, 12.0, 40.0)
 TIMES = (0.0, 7.0, 14.0, 28.0)

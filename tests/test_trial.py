@@ -14,8 +14,8 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hormesis_fit.simulation import simulate_trial
-from hormesis_fit.trial import read_trial
+from hormesis_fit.trials.reading import read_trial
+from hormesis_fit.trials.simulation import simulate_trial
 from hormesis_fit.wording import hint
 
 DOSES, RESPONSES = [0.0, 0.0, 0.5, 1.5, 10.0], [1.1, 0.9, 1.25, 1.5, 0.4]

@@ -11,13 +11,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hormesis_fit.curves import CURVES, BellTail, BrainCousens, Constant, LogLogistic, SigmoidEmax
-from hormesis_fit.exceedance import Exceedance
-from hormesis_fit.posterior import domain, find_class, members, trial_of
-from hormesis_fit.prediction import predict
-from hormesis_fit.quantities import solve
-from hormesis_fit.utility import Utility
 from hormesis_fit.vocabulary import QUANTITIES
-from hormesis_fit.windows import BENEFIT_SCALES, level_pieces, window
+from hormesis_fit.windows.exceedance import Exceedance
+from hormesis_fit.windows.posterior import domain, find_class, members, trial_of
+from hormesis_fit.windows.prediction import predict
+from hormesis_fit.windows.quantities import solve
+from hormesis_fit.windows.utility import Utility
+from hormesis_fit.windows.windowing import BENEFIT_SCALES, level_pieces, window
 
 LETTUCE = np.repeat([0, 0.32, 1, 3.2, 10, 32, 100], 2)
 DRAWS = 200

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from hormesis_fit.curves.curve import hill
+from hormesis_fit.dosing.exposure import cascade
 from hormesis_fit.drift.drift import Drift, half_dose, hill_slope, occupancy, rate, ratio
 from hormesis_fit.drift.steps import advance, before, linear, march, relaxed
-from hormesis_fit.exposure import cascade
 from hormesis_fit.parameter import Prior, Value, option, parameter, root
 
 NEWTON = 14  # steps from the level without the drug to a steady state, for slopes up to 8

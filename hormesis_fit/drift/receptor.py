@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hormesis_fit.dosing.exposure import DELTA
 from hormesis_fit.drift.drift import Drift, half_dose, hill_slope, occupancy, rate, ratio, share
 from hormesis_fit.drift.steps import linear, take
-from hormesis_fit.exposure import DELTA
 from hormesis_fit.parameter import Prior, Value, parameter
 
 

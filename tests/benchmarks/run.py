@@ -123,8 +123,8 @@ DRIFT = """
     import hormesis_fit as hf
     from hormesis_fit.curves import BrainCousens
     from hormesis_fit.drift import ReceptorTurnover
-    from hormesis_fit.histories import histories_of
-    from hormesis_fit.model import build_model
+    from hormesis_fit.drift.histories import histories_of
+    from hormesis_fit.model.building import build_model
     rng = np.random.default_rng(1)
     curve = BrainCousens(control=100.0, peak_stimulation=0.6, half_effect_dose=60.0, slope_excess=1.5)
     doses = np.repeat([0.0, *np.geomspace(1, 30, 19)], 12)

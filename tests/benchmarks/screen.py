@@ -24,7 +24,7 @@ COMMON = """
     from scipy.optimize import curve_fit
     from threadpoolctl import threadpool_limits
     from hormesis_fit.curves import BrainCousens
-    from hormesis_fit.piecework import WIDTH, Asked, fit_piece
+    from hormesis_fit.screening.piecework import WIDTH, Asked, fit_piece
     from hormesis_fit.vocabulary import QUANTITIES
 
     DOSES = [0.0, *np.geomspace(0.3, 100, 7)]

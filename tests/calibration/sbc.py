@@ -32,9 +32,9 @@ import hormesis_fit as hf
 from hormesis_fit.curves import AVERAGE, CURVES, Curve
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.parameter import Prior
-from hormesis_fit.posterior import members
-from hormesis_fit.quantities import solve
-from hormesis_fit.windows import threshold_of
+from hormesis_fit.windows.posterior import members
+from hormesis_fit.windows.quantities import solve
+from hormesis_fit.windows.windowing import threshold_of
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"

@@ -14,8 +14,8 @@ import pandas as pd
 
 import hormesis_fit as hf
 from hormesis_fit.curves import BrainCousens, Constant, LogLogistic
-from hormesis_fit.multiplicity import share_of
-from hormesis_fit.piecework import Asked, fit_piece
+from hormesis_fit.screening.multiplicity import share_of
+from hormesis_fit.screening.piecework import Asked, fit_piece
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"

@@ -20,7 +20,7 @@ from scipy.optimize import brentq, minimize_scalar
 
 import hormesis_fit as hf
 from hormesis_fit.curves import BrainCousens
-from hormesis_fit.windows import level_pieces
+from hormesis_fit.windows.windowing import level_pieces
 
 HERE = Path(__file__).parent
 README = HERE.parent.parent / "README.md"

@@ -1,0 +1,1 @@
+"""What a reviewer asks: priors, evidence, other curves, what the data told."""

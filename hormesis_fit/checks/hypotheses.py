@@ -1,0 +1,435 @@
+"""How strong the evidence for hormesis is, and what it leans on: one function for each question of a reviewer."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from arviz_stats import compare, loo
+from arviz_stats.base import array_stats
+from scipy.special import expit, logit, logsumexp
+
+from hormesis_fit.checks.sensitivity import PRIORS, at_prior, prior_draws
+from hormesis_fit.families import FAMILIES
+from hormesis_fit.parameter import Prior
+from hormesis_fit.windows.posterior import Member, described, members, trial_of
+from hormesis_fit.windows.quantities import solve
+from hormesis_fit.windows.windowing import threshold_of
+from hormesis_fit.wording import unknown
+
+if TYPE_CHECKING:
+    from hormesis_fit.model.specification import CurveLike, Specification
+
+PRIOR_SIZE = 4000  # prior draws where a prior probability has no closed form
+HIGH_K = 0.7  # Pareto k-hat above which a leave-one-out density is not to be trusted
+METHODS = {"stacking": "stacking", "pseudo-bma": "BB-pseudo-BMA"}
+
+
+def described_table(columns: Mapping[str, tuple], coords: Mapping[str, Any], **attrs: Any) -> xr.Dataset:
+    """Return a Dataset of columns ``name: (dims, values, definition)``, all of them pure numbers or words."""
+    variables = {
+        name: (dims, values, {"units": "1", "long_name": name.replace("_", " "), "definition": definition})
+        for name, (dims, values, definition) in columns.items()
+    }
+    return xr.Dataset(variables, coords=dict(coords), attrs=attrs)
+
+
+def stimulation_evidence(
+    fit: xr.DataTree,
+    *,
+    rope: tuple[float, float] = (0.0, 0.05),
+    windows: Mapping[str, xr.Dataset] | None = None,
+) -> xr.Dataset:
+    """Weigh a negligible peak stimulation against one that is not, curve by curve, from draws alone.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    rope : tuple of float
+        Peak stimulations that are practically none, relative to the control [1].
+    windows : mapping, optional
+        What `curve_windows` returns, where it is known already.
+
+    Returns
+    -------
+    Dataset
+        Over (model,), the hormetic curves: ``bayes_factor_negligible`` of a stimulation below the upper end of the rope
+        against one at or above it, with the Monte Carlo error ``log_bayes_factor_se`` of its log; ``prior_below``,
+        ``posterior_below``, ``prob_above``; ``hdi`` over (model, ci_bound), 95 %; ``verdict``: ``"hormesis"`` where the
+        HDI lies above the rope, ``"negligible"`` where inside, else ``"undecided"``. Scalar ``prob_above_average``: the
+        probability of a peak above the rope over all curves by weight, those without a peak counting as none.
+
+    Notes
+    -----
+    The Bayes factor is posterior odds of the interval over prior odds. A draw without a peak has no stimulation.
+    """
+    lowest, eps = _rope(rope)
+    trial, group = trial_of(fit), members(fit)
+    hormetic = [member for member in group if member.curve.hormetic]
+    # The prior is that of a typical subject: the windows of other people say nothing about it.
+    if windows is None or any(one.attrs["estimand"] != "typical" for one in windows.values()):
+        drawn = {member.label: _stimulation(member, trial) for member in hormetic}
+    else:
+        known = {member.label: windows[member.label]["peak_stimulation"] for member in hormetic}
+        drawn = {label: np.nan_to_num(draws.values.ravel()) for label, draws in known.items()}
+    seed = int(fit.attrs["seed"])
+    before = {member.label: _prior_below(member, trial, eps, seed) for member in hormetic}
+    labels = list(drawn)
+    prior, prior_size = np.array([before[label] for label in labels]).reshape(-1, 2).T
+    below = np.array([np.mean(drawn[label] < eps) for label in labels])
+    ess = fit["evidence"].to_dataset()["ess"].sel(model=labels).values
+    size = np.minimum(ess, [len(drawn[label]) for label in labels])
+    hdi = np.array([array_stats.hdi(drawn[label], 0.95) for label in labels]).reshape(-1, 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = below / (1 - below) * (1 - prior) / prior
+        error = np.sqrt(1 / (size * below * (1 - below)) + 1 / (prior_size * prior * (1 - prior)))
+    verdict = np.where(hdi[:, 0] > eps, "hormesis", "undecided")
+    verdict = np.where((hdi[:, 0] >= lowest) & (hdi[:, 1] <= eps), "negligible", verdict)
+    weight = {member.label: member.weight for member in group}
+    average = sum(weight[label] * (1 - share) for label, share in zip(labels, below, strict=True))
+    columns = {
+        "bayes_factor_negligible": ("model", factor, "Bayes factor of a stimulation below the rope's upper end."),
+        "log_bayes_factor_se": ("model", error, "Monte Carlo error of its log; infinite where no draw is on one side."),
+        "prior_below": ("model", prior, "Prior probability of a stimulation below the rope's upper end."),
+        "posterior_below": ("model", below, "Posterior probability of a stimulation below the rope's upper end."),
+        "prob_above": ("model", 1 - below, "Posterior probability of a stimulation at or above the rope's upper end."),
+        "hdi": (("model", "ci_bound"), hdi, "95 % highest-density interval of the peak stimulation."),
+        "verdict": ("model", verdict, "Where the interval lies: above the rope, inside, or neither."),
+        "prob_above_average": ((), float(average), "Probability of a peak above the rope, over all curves by weight."),
+    }
+    return described_table(columns, {"model": labels, "ci_bound": ["lower", "upper"]}, rope=[lowest, eps])
+
+
+def _rope(rope: tuple[float, float]) -> tuple[float, float]:
+    try:
+        lowest, eps = (float(end) for end in rope)
+    except (TypeError, ValueError):
+        lowest, eps = np.nan, np.nan
+    if not (np.isfinite(lowest) and np.isfinite(eps) and lowest < eps and eps > 0):
+        raise ValueError(
+            f"rope must be two ascending stimulations, the upper above 0, such as (0, 0.05), got {rope!r}."
+        )
+    return lowest, eps
+
+
+def _stimulation(member: Member, trial: xr.Dataset) -> np.ndarray:
+    """Peak stimulation of every draw, 0 where there is no peak, shape (sample,)."""
+    with np.errstate(all="ignore"):  # prior draws may be wild
+        solved = solve(member, threshold_of(member, 0.1, "relative"), trial)
+    return np.nan_to_num(solved["peak_stimulation"])
+
+
+def _prior_below(member: Member, trial: xr.Dataset, eps: float, seed: int) -> tuple[float, float]:
+    """Prior probability of a stimulation below eps, and the number of draws behind it: infinite in closed form."""
+    priors = json.loads(member.draws.attrs["priors"])
+    drawn = prior_draws(priors, seed, PRIOR_SIZE)
+    if drawn is None:
+        return np.nan, np.nan
+    if "peak_stimulation" in priors:
+        arguments = {key: value for key, value in priors["peak_stimulation"].items() if key != "distribution"}
+        return float(PRIORS[priors["peak_stimulation"]["distribution"]](**arguments).cdf(eps)), np.inf
+    draws = xr.Dataset({name: ("sample", values[:, 0]) for name, values in drawn.items()}, attrs=member.draws.attrs)
+    before = Member(member.label, at_prior(member.curve, drawn), draws, (1, PRIOR_SIZE), 1.0)
+    return float(np.mean(_stimulation(before, trial) < eps)), float(PRIOR_SIZE)
+
+
+def bayes_factors(fit: xr.DataTree, *, probability: float = 0.95) -> xr.Dataset:
+    """Compare the curves of a fit, and hormetic with other curves, by their evidence.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, of several curves.
+    probability : float
+        Posterior probability of hormesis that would convince.
+
+    Returns
+    -------
+    Dataset
+        Over (model, reference): ``bayes_factor`` of the model against the reference, ``log_bayes_factor`` and its Monte
+        Carlo error ``log_bayes_factor_se``. Scalars for the hormetic against the other curves, equal weights inside
+        each set: ``bayes_factor_hormesis``, ``log_bayes_factor_hormesis``, ``log_bayes_factor_hormesis_se``, and
+        ``prior_needed``, the smallest prior probability of hormesis from which the data lead to `probability`; NaN
+        where the fit holds only one kind. Curves that failed are NaN.
+
+    References
+    ----------
+    Kruschke (2021), Bayesian analysis reporting guidelines, https://doi.org/10.1038/s41562-021-01177-7.
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"probability must lie between 0 and 1, such as 0.95, got {probability!r}.")
+    evidence = fit["evidence"].to_dataset()
+    logs, errors = (evidence[name].values.astype(float) for name in ("log_evidence", "log_evidence_se"))
+    kinds, usable = evidence["hormetic"].values.astype(bool), np.isfinite(logs)
+    difference = logs[:, None] - logs[None, :]
+    error = np.hypot(errors[:, None], errors[None, :]) * (1 - np.eye(len(logs)))
+    (above, above_se), (below, below_se) = (
+        _set_evidence(logs[k & usable], errors[k & usable]) for k in (kinds, ~kinds)
+    )
+    log_factor = above - below
+    needed = expit(logit(probability) - log_factor)
+    both, text = ("model", "reference"), "hormetic against the other curves, equal weights inside each set."
+    columns = {
+        "bayes_factor": (both, np.exp(difference), "Evidence of the model per evidence of the reference."),
+        "log_bayes_factor": (both, difference, "Log of the Bayes factor."),
+        "log_bayes_factor_se": (both, error, "Monte Carlo error of the log Bayes factor."),
+        "bayes_factor_hormesis": ((), float(np.exp(log_factor)), f"Bayes factor of the {text}"),
+        "log_bayes_factor_hormesis": ((), log_factor, f"Log Bayes factor of the {text}"),
+        "log_bayes_factor_hormesis_se": ((), float(np.hypot(above_se, below_se)), "Its Monte Carlo error."),
+        "prior_needed": ((), float(needed), f"Smallest prior probability of hormesis for P = {probability:g}."),
+    }
+    labels = evidence["model"].values
+    return described_table(columns, {"model": labels, "reference": labels}, probability=float(probability))
+
+
+def _set_evidence(logs: np.ndarray, errors: np.ndarray) -> tuple[float, float]:
+    """Log mean evidence of a set of curves, and its Monte Carlo error."""
+    if logs.size == 0:
+        return np.nan, np.nan
+    shares = np.exp(logs - logsumexp(logs))
+    return float(logsumexp(logs) - np.log(logs.size)), float(np.sqrt(np.sum((shares * errors) ** 2)))
+
+
+def left_out_densities(fit: xr.DataTree) -> dict[str, Any]:
+    """Return what leaving each response out says of every curve, as ArviZ's `loo` gives it."""
+    if "models" not in fit or len(fit["models"].children) < 2:
+        raise ValueError("Predictive weights compare several curves, this fit holds one: fit an average or a list.")
+    if not all("log_likelihood" in tree for tree in fit["models"].children.values()):
+        raise ValueError("The fit was updated by re-weighting and holds no log likelihood: fit the whole trial again.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on k-hat: counted by whoever uses them
+        return {label: loo(tree, pointwise=True) for label, tree in fit["models"].children.items()}
+
+
+def predictive_weights(
+    fit: xr.DataTree, *, method: str = "stacking", left_out: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """Weigh the curves by how well each predicts one response left out, instead of by their evidence.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, of several curves.
+    method : {"stacking", "pseudo-bma"}
+        Stacking of predictive distributions, or pseudo-BMA+ (with a Bayesian bootstrap).
+    left_out : mapping, optional
+        What `left_out_densities` returns, where it is known already.
+
+    Returns
+    -------
+    Dataset
+        Over (model,): ``weight``, ``elpd`` with ``se``, ``elpd_diff`` to the best curve with ``dse``, ``p``, and
+        ``high_k``, the number of responses whose Pareto k-hat exceeds 0.7, so that their density is not to be trusted.
+
+    References
+    ----------
+    Yao et al. (2018), https://doi.org/10.1214/17-BA1091.
+    """
+    if method not in METHODS:
+        raise ValueError(unknown("method", method, METHODS))
+    left_out = left_out_densities(fit) if left_out is None else left_out
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on k-hat: counted below instead
+        found = compare(left_out, method=METHODS[method], round_to="none")
+    texts = {
+        "weight": "Predictive weight of the curve; not a probability of hormesis.",
+        "elpd": "Expected log predictive density of one response left out, summed.",
+        "se": "Standard error of elpd.",
+        "elpd_diff": "Difference in elpd to the best curve.",
+        "dse": "Standard error of the difference; not to be trusted below 100 responses.",
+        "p": "Effective number of parameters.",
+    }
+    rows = {name: found[name].reindex(list(left_out)).to_numpy(dtype=float) for name in texts}
+    high = [int((one.pareto_k.values > HIGH_K).sum()) for one in left_out.values()]
+    columns = {name: ("model", rows[name], text) for name, text in texts.items()}
+    columns["high_k"] = "model", high, "Responses with a Pareto k-hat above 0.7."
+    note = "These weights measure prediction. They are not the probability of hormesis."
+    return described_table(columns, {"model": list(left_out)}, method=method, note=note)
+
+
+def leave_one_dose_out(
+    trial: xr.Dataset,
+    *,
+    curve: CurveLike | Sequence[CurveLike] = "average",
+    family: str = "gaussian",
+    priors: Mapping[str, Prior] | None = None,
+    prior_hormesis: float = 0.5,
+    draws: int = 1000,
+    random_seed: int = 0,
+) -> xr.Dataset:
+    r"""Refit without each dose group in turn and ask how well the others predict it.
+
+    Parameters
+    ----------
+    trial : Dataset
+        As `read_trial` returns it, dims (observation,).
+    curve, family, priors, prior_hormesis
+        As for `fit`.
+    draws : int
+        Draws in each of four chains, of every refit.
+    random_seed : int
+        Same seed and versions, same numbers.
+
+    Returns
+    -------
+    Dataset
+        Over (dose,) [dose]: ``log_density``, the joint log predictive density of the group under the average of the
+        curves refitted without it, ``responses`` in the group, ``note``; over (dose, model): ``model_log_density`` and
+        ``weight`` in the refit. NaN, with a note, where fewer than three doses or four responses would be left.
+
+    Notes
+    -----
+    Rows are taken as independent: a trial with subjects is refused. Priors stay those of the whole trial, so that every
+    refit is the same model, and the log density of one curve is the evidence that the group adds,
+    :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
+    """
+    from hormesis_fit.curves import CURVE_SETS, Curve
+    from hormesis_fit.model.specification import specify
+
+    check_left_out(trial, family)
+    single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
+    wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
+    specified = [specify(trial, curve=one, family=family, priors=priors) for one in wanted]
+    for name in set(priors or {}) - {known for one in specified for known in one.priors}:
+        raise ValueError(unknown("parameter", name, sorted({known for one in specified for known in one.priors})))
+    settings = {"family": family, "draws": draws, "random_seed": random_seed}
+    doses, labels = np.unique(trial["dose"].values), [one.curve.label for one in specified]
+    density, weight = np.full((2, len(doses), len(labels)), np.nan)
+    total, notes, sizes = np.full(len(doses), np.nan), [], []
+    for row, dose in enumerate(doses):
+        held = trial["dose"].values == dose
+        sizes.append(int(held.sum()))
+        rest, group = trial.isel(observation=~held), trial.isel(observation=held)
+        if len(doses) < 4 or rest.sizes["observation"] < 4:
+            notes.append("too few doses or responses would be left")
+            continue
+        density[row], weight[row], note = _predict_group(rest, group, specified, prior_hormesis, settings)
+        total[row] = logsumexp(np.where(weight[row] > 0, density[row], 0), b=weight[row])
+        notes.append(note)
+    both = ("dose", "model")
+    columns = {
+        "log_density": ("dose", total, "Joint log predictive density of the left-out group under the average."),
+        "responses": ("dose", sizes, "Responses in the group."),
+        "note": ("dose", notes, "Why there is no density, or which curves could not be refitted."),
+        "model_log_density": (both, density, "Joint log predictive density of the left-out group under one curve."),
+        "weight": (both, weight, "Posterior probability of the curve without the group."),
+    }
+    table = described_table(columns, {"dose": doses, "model": labels}, seed=random_seed, prior_hormesis=prior_hormesis)
+    table["dose"].attrs = described("dose", trial, "Dose of the group that was left out.")
+    return table
+
+
+def check_left_out(trial: xr.Dataset, family: str) -> None:
+    """Refuse a trial, or a family, whose doses cannot be left out one by one."""
+    able = [name for name, one in FAMILIES.items() if not one.ordered]
+    if family not in able:
+        raise ValueError(unknown("family whose doses can be left out", family, able))
+    if "subject" in trial:
+        raise ValueError(
+            "Expected independent rows to leave out one dose after the other, but the trial has subjects, who would "
+            "have to be fitted anew each time: leave this out, or read the trial without subject=."
+        )
+
+
+def _predict_group(
+    rest: xr.Dataset,
+    group: xr.Dataset,
+    specified: Sequence[Specification],
+    prior_hormesis: float,
+    settings: Mapping[str, Any],
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Log density of a group by curve, weights of the curves without it, and a note."""
+    from hormesis_fit.inference.evidence import prior_weights
+    from hormesis_fit.inference.fitting import fit
+
+    density, logs, notes = np.full(len(specified), np.nan), np.full(len(specified), -np.inf), []
+    for k, one in enumerate(specified):
+        try:
+            fitted = fit(rest, curve=one.curve, priors=one.priors, engine="importance", vary={}, **settings)
+        except RuntimeError as error:
+            notes.append(str(error))
+            continue
+        evidence = fitted["evidence"].to_dataset()
+        density[k] = _joint_log_density(one, members(fitted)[0], group)
+        logs[k] = float(evidence["log_evidence"][0])
+        notes += [f"{one.curve.label}: {evidence['note'].values[0]}"] if evidence["sick"].values[0] else []
+    prior = prior_weights([one.curve.hormetic for one in specified], np.isfinite(logs), prior_hormesis)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        posterior = np.log(prior) + logs
+    return density, np.exp(posterior - logsumexp(posterior)), "; ".join(notes)
+
+
+def _joint_log_density(specification: Specification, member: Member, group: xr.Dataset) -> float:
+    """Log of the mean over the draws of the joint density of a group of responses."""
+    from hormesis_fit.inference.engines import machine_for
+    from hormesis_fit.model.building import model_data
+
+    density = machine_for(specification, group).density
+    density.set_data(model_data(specification, group))
+    points = density.unconstrain({name: member.draws[name].values for name in density.names})
+    return float(logsumexp(density(points)[1]) - np.log(member.size))
+
+
+def posterior_fdr(probabilities: xr.DataArray | Sequence[float], *, level: float = 0.05) -> xr.Dataset:
+    """Choose the curves of a screen so that few of them are expected to be false.
+
+    Parameters
+    ----------
+    probabilities : DataArray or sequence of float
+        Posterior probability of hormesis of every curve, one dimension; NaN where a fit gave none.
+    level : float
+        Largest expected share of false ones among the chosen.
+
+    Returns
+    -------
+    Dataset
+        Over the dim of `probabilities`, or (curve,): ``local_fdr``, one minus the probability; ``rank`` from 1, the
+        surest; ``fdr``, the expected share of false ones among all up to this rank; ``selected``, the largest set whose
+        share is at most `level`. NaN, never selected, where there is no probability. Scalars ``selected_count`` and
+        ``expected_false``, the expected number of false ones among the selected.
+
+    References
+    ----------
+    Newton et al. (2004), https://doi.org/10.1093/biostatistics/5.2.155.
+
+    Examples
+    --------
+    >>> posterior_fdr([0.99, 0.5, 0.97, 0.91])["selected"].values
+    array([ True, False,  True,  True])
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, such as 0.05, got {level!r}.")
+    given = probabilities if isinstance(probabilities, xr.DataArray) else xr.DataArray(probabilities, dims="curve")
+    values = given.values.astype(float)
+    if values.ndim != 1 or np.any((values < 0) | (values > 1)):
+        raise ValueError("probabilities must be one row of numbers between 0 and 1, or NaN.")
+    order = np.argsort(1 - values, kind="stable")[: np.isfinite(values).sum()]  # NaNs sort last
+    rank, fdr = np.full((2, len(values)), np.nan)
+    rank[order] = np.arange(1, order.size + 1)
+    fdr[order] = np.cumsum(1 - values[order]) / rank[order]
+    # Rounding must not cost a curve: 1 - 0.95 is a little above 0.05.
+    selected = np.nan_to_num(fdr, nan=1.0) <= level * (1 + 1e-12)
+    [dim] = given.dims
+    columns = {
+        "local_fdr": (dim, 1 - values, "Probability that the curve is not hormetic."),
+        "rank": (dim, rank, "Place of the curve, the surest first."),
+        "fdr": (dim, fdr, "Expected share of false ones among the curves up to this rank."),
+        "selected": (dim, selected, "Whether the curve belongs to the largest set within the level."),
+        "selected_count": ((), int(selected.sum()), "Number of selected curves."),
+        "expected_false": ((), float((1 - values)[selected].sum()), "Expected false ones among the selected."),
+    }
+    return described_table(columns, given.coords, level=float(level))
+
+
+__all__ = [
+    "bayes_factors",
+    "leave_one_dose_out",
+    "posterior_fdr",
+    "predictive_weights",
+    "stimulation_evidence",
+]

@@ -1,0 +1,1 @@
+"""Doses in time, and what the body makes of them."""

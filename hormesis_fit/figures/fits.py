@@ -1,0 +1,350 @@
+"""Figures for papers: the window, its probability, its edges, the weights of the curves, the predictive check."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from scipy.stats import gaussian_kde
+
+from hormesis_fit.checks.sensitivity import window_of
+from hormesis_fit.figures.dose import plot_exceedance, plot_window
+from hormesis_fit.figures.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    NARROW,
+    ORANGE,
+    STYLE,
+    WIDE,
+    DoseAxis,
+    Width,
+    canvas,
+    chance,
+    crowds,
+    data_uri,
+    draw_data,
+    draw_rug,
+    equals,
+    label,
+    legend,
+    number,
+    styled,
+    title,
+)
+from hormesis_fit.figures.people import has_harms, plot_harm, plot_subjects
+from hormesis_fit.windows.posterior import domain, trial_of
+from hormesis_fit.windows.prediction import outcome_of, replicates, subjects_in
+from hormesis_fit.windows.summary import quantity
+
+RIDGES = ("peak_dose", "window_lower", "window_upper", "zero_equivalent_dose")
+NAMES = {
+    "peak_dose": "peak dose",
+    "window_lower": "lower edge\nof the window",
+    "window_upper": "upper edge\nof the window",
+    "zero_equivalent_dose": "zero-equivalent\ndose",
+}
+
+
+@styled
+def plot_quantities(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+    """Draw the posteriors of peak dose, window edges and zero-equivalent dose, each given that it exists.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    trial, window = trial_of(fit), window_of(fit)
+    figure, axes = canvas(ax, width, 0.9)
+    draws = {name: window[name].values.ravel() for name in RIDGES}
+    DoseAxis(*_ridge_limits(draws, trial), zero=False).apply(axes, label(trial["dose"], "dose"))
+    for row, (name, values) in enumerate(draws.items()):
+        _draw_ridge(axes, len(RIDGES) - 1 - row, values[np.isfinite(values)], name, quantity(window, name))
+    handles = [
+        Patch(facecolor=WIDE, edgecolor=BLUE, linewidth=0.8, label="density given existence"),
+        Line2D([], [], color=INK, marker="o", markersize=3.6, linewidth=1.6, label="median, 95 %"),
+        draw_rug(axes, trial),
+    ]
+    axes.set_ylim(-0.25, len(RIDGES) - 0.05)
+    axes.set_yticks(range(len(RIDGES)), [NAMES[name] for name in reversed(RIDGES)])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    legend(figure, axes, handles, own=ax is None, columns=3)
+    return figure
+
+
+def _ridge_limits(draws: dict[str, np.ndarray], trial: xr.Dataset) -> tuple[float, float]:
+    """Hold the tested doses and 95 % of every quantity, but no further than a hundredfold beyond the domain."""
+    low, high = domain(trial)
+    ends = [low, high]
+    for values in draws.values():
+        known = values[np.isfinite(values) & (values > 0)]
+        ends += list(np.quantile(known, [0.025, 0.975])) if known.size else []
+    return max(min(ends) / 1.3, low / 100), min(max(ends) * 1.3, high * 100)
+
+
+def _draw_ridge(ax: Axes, base: float, values: np.ndarray, name: str, known: dict[str, float]) -> None:
+    """One row: density, median and interval, and in words what share of the draws has the quantity."""
+    finite = values[values > 0]
+    low, high = ax.get_xlim()
+    if finite.size > 1 and np.ptp(np.log(finite)) > 1e-9:
+        grid = np.linspace(np.log(low), np.log(high), 300)
+        density = gaussian_kde(np.log(finite))(grid)
+        top = base + 0.62 * density / density.max()
+        ax.fill_between(np.exp(grid), base, top, color=WIDE, linewidth=0, zorder=2, gid=f"density_{name}")
+        ax.plot(np.exp(grid), top, color=BLUE, linewidth=0.8, zorder=2.5)
+    ax.axhline(base, color=GREY, linewidth=0.4, zorder=1)
+    words = f"exists in {chance(known['share'])}"
+    if known["share"] > 0:
+        left, middle, right = known["lower"], known["median"], known["upper"]
+        words = f"{_within(middle, low, high)} [{_within(left, low, high)}, {_within(right, low, high)}], {words}"
+        ends = np.clip([left, right], low, high)
+        ax.plot(ends, [base, base], color=INK, linewidth=1.6, zorder=3, gid=f"interval_{name}")
+        arrows = [(low, "<")] * bool(left < low) + [(high, ">")] * bool(right > high)
+        for end, arrow in arrows:
+            ax.plot([end], [base], arrow, color=INK, markersize=3.6, zorder=3, clip_on=False)
+        if low <= middle <= high:
+            ax.plot([middle], [base], "o", color=INK, markersize=3.6, zorder=3, gid=f"median_{name}")
+    ax.text(0.995, base + 0.66, words, transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=6.5)
+
+
+def _within(value: float, low: float, high: float) -> str:
+    """Return a number, or the end of the axis that it lies beyond: nothing is known of doses that far out."""
+    if np.isfinite(value) and low <= value <= high:
+        return number(value)
+    return "∞" if np.isinf(value) else f"<{number(low)}" if value < low else f">{number(high)}"
+
+
+@styled
+def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+    """Draw the posterior probability of every curve beside its prior probability.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    table = fit["evidence"].to_dataset()
+    names = [str(name) for name in table["model"].values]
+    figure, axes = canvas(ax, width, 0.24 + 0.075 * len(names))
+    for row, name in enumerate(names):
+        one = table.sel(model=name)
+        usable, weight, hormetic = np.isfinite(float(one["log_evidence"])), float(one["weight"]), bool(one["hormetic"])
+        fill = {"facecolor": GREEN} if hormetic else {"facecolor": "#D9D9D9", "hatch": "//////"}
+        axes.barh(row, weight, height=0.62, edgecolor=INK, linewidth=0.5, gid=f"weight_{name}", **fill)
+        prior = float(one["prior_weight"])
+        axes.plot([prior, prior], [row - 0.42, row + 0.42], color=INK, linewidth=1.4, gid=f"prior_{name}")
+        text = chance(weight) if usable else "failed"
+        axes.text(max(weight, prior) + 0.015, row, text, va="center", fontsize=6.5)
+    axes.set_yticks(range(len(names)), [textwrap.shorten(name, 40, placeholder="…") for name in names])
+    axes.tick_params(axis="y", length=0)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.12)
+    axes.spines["bottom"].set_bounds(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+    axes.set_xlabel("posterior probability of the curve")
+    hormesis = float(table["prob_hormesis"])
+    before = chance(float(table.attrs["prior_hormesis"]))
+    known = f"P(hormesis) {equals(chance(hormesis))}, before the data: {before}"
+    title(axes, known if np.isfinite(hormesis) else "One kind of curve only: P(hormesis) cannot be told", width)
+    handles = [
+        Patch(facecolor=GREEN, edgecolor=INK, linewidth=0.5, label="hormetic"),
+        Patch(facecolor="#D9D9D9", edgecolor=INK, linewidth=0.5, hatch="//////", label="not hormetic"),
+        Line2D([], [], label="prior probability", marker="|", linestyle="none", color=INK, markersize=7, mew=1.4),
+    ]
+    legend(figure, axes, handles, own=ax is None, columns=3)
+    return figure
+
+
+@styled
+def plot_predictive(
+    fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None, show_subjects: bool = False
+) -> Figure:
+    """Draw the observed responses against those that the fitted model predicts at the same doses.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+    show_subjects : bool
+        Whether the rows of a trial with subjects are drawn, and not the means at every dose alone.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    trial, predicted = trial_of(fit), replicates(fit)
+    figure, axes = canvas(ax, width, 0.74)
+    dose = trial["dose"].values
+    tested = dose[dose > 0]
+    axis = DoseAxis(tested.min() / 1.5, tested.max() * 1.5, zero=bool(dose.min() == 0))
+    axis.apply(axes, label(trial["dose"], "dose"))
+    for one in np.unique(dose):
+        group = predicted.values[..., dose == one]
+        wide, narrow = np.quantile(group, [0.025, 0.975]), np.quantile(group.mean(axis=-1), [0.025, 0.975])
+        bar = {"linewidth": 7, "solid_capstyle": "butt"}
+        axes.plot([one, one], wide, color=WIDE, zorder=1, gid="single", **bar)
+        axes.plot([one, one], narrow, color=NARROW, zorder=1.5, gid="mean", **bar)
+    hidden = "subject" in trial and not show_subjects
+    groups = crowds(trial) if hidden else [(one, trial["response"].values[dose == one]) for one in np.unique(dose)]
+    mark = {"marker": "D", "linestyle": "none", "markersize": 4, "markerfacecolor": ORANGE, "markeredgecolor": INK}
+    drawn = [one for one, _ in groups], [group.mean() for _, group in groups]
+    axes.plot(*drawn, zorder=4, markeredgewidth=0.5, gid="group_means", **mark)
+    if axis.zero:
+        axis.mark_break(axes)
+    # Ordered categories are predicted as such, and not as the probability that their curve is.
+    named = trial if fit.attrs["family"] == "ordinal" else outcome_of(fit)
+    axes.set_ylabel(label(named["response"], "response"), parse_math=False)
+    handles = [
+        Patch(color=WIDE, linewidth=0, label="predicted responses, 95 %"),
+        Patch(color=NARROW, linewidth=0, label="predicted group mean, 95 %"),
+        *([] if hidden else [draw_data(axes, trial)]),
+        Line2D([], [], markeredgewidth=0.5, label="observed group mean", **mark),
+    ]
+    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 4)
+    return figure
+
+
+SHOWING = ("window", "predictive")  # figures that can show rows
+FIGURES: dict[str, Callable[..., Figure]] = {
+    "window": plot_window,
+    "exceedance": plot_exceedance,
+    "quantities": plot_quantities,
+    "weights": plot_weights,
+    "predictive": plot_predictive,
+}
+PEOPLE = {"harm": plot_harm, "subjects": plot_subjects}  # figures of some fits only
+CAPTIONS = {
+    "harm": "Probability of the benefit, probability that each harm stays within its limit, and probability of all of "
+    "it together: the joint one is taken draw by draw, and is no product of the others.",
+    "subjects": "Every subject by itself: responses, median and 95 % of its mean response, and the doses that help it.",
+    "window": "Dose-response. Line and bands: median, 50 % and 95 % of the mean response, averaged over the curves; "
+    "dashed where no dose was tested. Circles: single responses, or mean and SD at a dose where subjects are hidden; "
+    "arrow heads: responses that lie beyond a limit. "
+    "Shaded: doses whose probability of the benefit "
+    "reaches 0.5 (light) and the level asked for (dark).",
+    "exceedance": "Probability that a dose has the benefit asked for, averaged over the curves.",
+    "quantities": "Posterior densities of the peak dose, the edges of the window and the zero-equivalent dose, each "
+    "over the draws in which it exists; dots and lines are medians and 95 % intervals.",
+    "weights": "Posterior probability of every curve (bar) beside its prior probability (stroke).",
+    "predictive": "Posterior predictive check: observed responses and group means against those that the fitted model "
+    "predicts at the same doses.",
+}
+
+
+def draw_figures(fit: xr.DataTree, *, width: Width = "single", show_subjects: bool = False) -> dict[str, Figure]:
+    """Draw every figure once, laid out for good: every file of it would otherwise lay it out anew."""
+    names = [*FIGURES, *(["harm"] if has_harms(fit) else []), *(["subjects"] if show_subjects else [])]
+    if not subjects_in(fit):
+        names = [name for name in names if name != "subjects"]
+    return {name: draw_figure(fit, name, width=width, show_subjects=show_subjects) for name in names}
+
+
+def draw_figure(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> Figure:
+    """Draw one figure by its name, laid out for good."""
+    plot = FIGURES.get(name) or PEOPLE[name]
+    width = "double" if name == "subjects" else width  # many panels
+    shown = {"show_subjects": show_subjects} if name in SHOWING else {}
+    return _settled(plot(fit, width=width, **shown))
+
+
+def _settled(figure: Figure) -> Figure:
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def save_figures(
+    fit: xr.DataTree,
+    folder: str | Path,
+    *,
+    width: Width = "single",
+    figures: Mapping[str, Figure] | None = None,
+    show_subjects: bool = False,
+) -> list[Path]:
+    """Write every figure of a fit as PDF with embedded fonts and as PNG with 300 dots per inch.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    folder : str or path-like
+        Where to write; made if it is not there.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    figures : mapping, optional
+        What `draw_figures` returns, where they are drawn already.
+    show_subjects : bool
+        Whether rows and labels of subjects are drawn.
+
+    Returns
+    -------
+    list of Path
+        The files: ``window``, ``exceedance``, ``quantities``, ``weights``, ``predictive``, with limits on harm
+        ``harm``, with subjects that are to be shown ``subjects``; the same bytes for the same
+        fit.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, figure in (figures or draw_figures(fit, width=width, show_subjects=show_subjects)).items():
+        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": "hormesis_fit"})):
+            written.append(folder / f"{name}.{suffix}")
+            with matplotlib.rc_context(STYLE):
+                figure.savefig(written[-1], metadata=metadata)
+    return written
+
+
+def figure_uri(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> str:
+    """Return a figure as an SVG data URI, for a page that stands alone."""
+    return svg_uri(draw_figure(fit, name, width=width, show_subjects=show_subjects))
+
+
+def svg_uri(figure: Figure) -> str:
+    """Return a drawn figure as an SVG data URI."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    return data_uri(buffer)
+
+
+__all__ = [
+    "plot_exceedance",
+    "plot_predictive",
+    "plot_quantities",
+    "plot_weights",
+    "plot_window",
+    "save_figures",
+]

@@ -1,0 +1,285 @@
+"""Figures of a screen: volcano, ladder of windows, small multiples of the surest curves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import NullLocator
+
+from hormesis_fit.figures.drawing import (
+    BLUE,
+    DARK,
+    GREY,
+    INK,
+    VERMILION,
+    WIDE,
+    WIDTHS,
+    DoseAxis,
+    Picture,
+    Width,
+    canvas,
+    chance,
+    draw_data,
+    equals,
+    label,
+    legend,
+    styled,
+    title,
+)
+from hormesis_fit.inference.fitting import fit
+from hormesis_fit.phrases import printable
+from hormesis_fit.screening.store import ranking
+from hormesis_fit.screening.tables import cut
+from hormesis_fit.trials.reading import read_trial
+from hormesis_fit.windows.posterior import domain
+from hormesis_fit.windows.prediction import predict
+from hormesis_fit.wording import listing, quote
+
+CEILING = 6.0  # log10 odds beyond which a probability is drawn at the edge
+TICKS = (0.001, 0.1, 0.5, 0.9, 0.999, 0.99999)
+
+
+@styled
+def plot_volcano(screen: xr.Dataset, *, names: int = 5, width: Width = "single", ax: Axes | None = None) -> Figure:
+    """Draw the probability of hormesis of every curve over its peak stimulation.
+
+    Parameters
+    ----------
+    screen : Dataset
+        As `screen` returns it.
+    names : int
+        How many of the surest curves to name.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    probability = screen["prob_hormesis"].values
+    peak = screen["peak_stimulation"].sel(statistic="median").values
+    shown = np.isfinite(probability) & np.isfinite(peak)
+    if not shown.any():
+        raise ValueError("No curve has a probability of hormesis: screen with hormetic and other curves together.")
+    with np.errstate(divide="ignore"):
+        height = np.clip(np.log10(probability) - np.log10(1 - probability), -CEILING, CEILING)
+    chosen = screen["selected"].values.astype(bool)
+    figure, axes = canvas(ax, width, 0.85)
+    style = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "alpha": 0.6}
+    size = 3 if shown.sum() < 1000 else 1.8
+    for part, colour, words in ((~chosen, GREY, "other curves"), (chosen, VERMILION, "selected")):
+        which = shown & part
+        name = words.replace(" ", "_")
+        axes.plot(100 * peak[which], height[which], color=colour, markersize=size, gid=name, zorder=2, **style)
+    low, high = np.quantile(100 * peak[shown], [0.0, 0.999])
+    axes.set_xlim(min(low, 0.0), high * 1.15 + 1)
+    axes.set_ylim(max(height[shown].min() - 0.3, -CEILING), min(height[shown].max() + 0.5, CEILING + 0.3))
+    ticks = [one for one in TICKS if axes.get_ylim()[0] <= np.log10(one / (1 - one)) <= axes.get_ylim()[1]]
+    axes.set_yticks([np.log10(one / (1 - one)) for one in ticks], [f"{one:g}" for one in ticks])
+    _name_surest(axes, screen, 100 * peak, height, names)
+    axes.set_xlabel("peak stimulation (% of control)")
+    axes.set_ylabel("probability of hormesis, on the scale of log odds")
+    rate = f"{screen.attrs['fdr_level']:.0%}"
+    title(axes, f"{int(chosen.sum())} of {shown.sum()} curves selected at a false discovery rate of {rate}", width)
+    handles = [
+        Line2D([], [], color=VERMILION, label="selected", **style),
+        Line2D([], [], color=GREY, label="other curves", **style),
+    ]
+    legend(figure, axes, handles, own=ax is None, columns=2)
+    return figure
+
+
+def _name_surest(axes: Axes, screen: xr.Dataset, across: np.ndarray, up: np.ndarray, names: int) -> None:
+    """Write the labels of the surest curves beside their points, none over another one."""
+    low, high = axes.get_ylim()
+    taken: list[tuple[float, float]] = []
+    near = 0.25 * (axes.get_xlim()[1] - axes.get_xlim()[0])
+    for one in ranking(screen)["curve_id"][:names]:
+        place = int(np.flatnonzero(screen["curve_id"].values == one)[0])
+        if not np.isfinite(across[place] + up[place]) or across[place] > axes.get_xlim()[1]:
+            continue
+        height = min(up[place], high)
+        while any(abs(height - y) < 0.035 * (high - low) and abs(across[place] - x) < near for x, y in taken):
+            height -= 0.035 * (high - low)
+        taken.append((across[place], height))
+        axes.annotate(
+            _short(one), (across[place], height), xytext=(3, 0), textcoords="offset points", fontsize=6, va="center"
+        ).set_parse_math(False)
+
+
+def _short(text: object, most: int = 18) -> str:
+    words = printable(str(text))
+    return words if len(words) <= most else f"{words[: most - 1]}…"
+
+
+@styled
+def plot_window_ladder(
+    screen: xr.Dataset, *, most: int = 30, width: Width = "single", ax: Axes | None = None
+) -> Figure:
+    """Draw the windows of the surest curves, one under the other.
+
+    Parameters
+    ----------
+    screen : Dataset
+        As `screen` returns it.
+    most : int
+        Most curves to draw.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    chosen = [one for one in _surest(screen) if np.isfinite(float(screen["window_lower"].sel(curve_id=one)))][:most]
+    if not chosen:
+        raise ValueError("No curve of the screen has a window at its level: there is nothing to draw.")
+    part = screen.sel(curve_id=chosen)
+    lower, upper = part["window_lower"].values, part["window_upper"].values
+    peak = part["peak_dose"]
+    figure, axes = canvas(ax, width, max(0.35, 0.12 + 0.045 * len(chosen)))
+    DoseAxis(lower.min() / 1.3, upper.max() * 1.3, zero=False).apply(axes, label(part["window_lower"], "dose"))
+    rows = np.arange(len(chosen))[::-1]
+    axes.barh(rows, upper - lower, left=lower, height=0.6, color=DARK, linewidth=0, gid="windows", zorder=1)
+    between = peak.sel(statistic=["lower", "upper"]).values
+    limits = axes.get_xlim()
+    for row, (low, high), middle in zip(rows, between, peak.sel(statistic="median").values, strict=True):
+        axes.plot(np.clip([low, high], *limits), [row, row], color=BLUE, linewidth=0.8, zorder=2)
+        axes.plot([middle], [row], color=BLUE, marker="o", markersize=2.6, zorder=3)
+    axes.set_yticks(rows, [_short(one, 24) for one in chosen], parse_math=False)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(-0.7, len(chosen) - 0.3)
+    axes.set_xlabel(_dose_words(screen))
+    level = float(screen.attrs["level"])
+    title(axes, f"The {len(chosen)} surest of {screen.sizes['curve_id']} curves that have a window", width)
+    handles = [
+        Patch(color=DARK, linewidth=0, label=f"window at probability {level:g}"),
+        Line2D([], [], color=BLUE, marker="o", markersize=2.6, linewidth=0.8, label="peak dose, 95 % interval"),
+    ]
+    legend(figure, axes, handles, own=ax is None, columns=2)
+    return figure
+
+
+def _dose_words(screen: xr.Dataset) -> str:
+    unit = printable(str(screen["best_dose"].attrs.get("units", "")))
+    return f"dose ({unit})" if unit else "dose"
+
+
+def _surest(screen: xr.Dataset) -> list[str]:
+    """Labels of the curves, those that came out well, the surest first."""
+    table = ranking(screen)
+    return table["curve_id"][table["status"] != "FAILED"].tolist()
+
+
+@styled
+def plot_small_multiples(
+    screen: xr.Dataset, *, table: Any, curve_ids: Sequence[str] | None = None, most: int = 12, width: Width = "double"
+) -> Figure:
+    """Draw curves of a screen with their responses and windows, each in a panel of its own.
+
+    Parameters
+    ----------
+    screen : Dataset
+        As `screen` returns it.
+    table : str, path-like, pandas.DataFrame or mapping of columns
+        The table that was screened.
+    curve_ids : sequence of str, optional
+        Curves to draw; by default the surest ones.
+    most : int
+        Most panels.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Notes
+    -----
+    The lines are the mean response of the best family of each curve, which is fitted again, with its 95 % interval.
+    """
+    if width not in WIDTHS:
+        raise ValueError(f'width must be "single" (89 mm) or "double" (183 mm), got {width!r}.')
+    known = set(screen["curve_id"].values.tolist())
+    wanted = list(_surest(screen) if curve_ids is None else map(str, curve_ids))[:most]
+    if not wanted or not set(wanted) <= known:
+        missing = listing([one for one in wanted if one not in known]) or "none"
+        raise ValueError(f"Expected labels of curves of the screen, got {missing}: see screen.curve_id.")
+    trials = _trials(screen, table, wanted)
+    columns = min(len(wanted), 2 if width == "single" else 4)
+    rows = -(-len(wanted) // columns)
+    inches = WIDTHS[width]
+    figure = Picture(figsize=(inches, 0.6 + rows * inches / columns * 0.75), layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, one in enumerate(wanted):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        _draw_curve(axes, screen.sel(curve_id=one), trials[one], place + columns >= len(wanted))
+    figure.supylabel(label(trials[wanted[0]]["response"], "response"), fontsize=7, parse_math=False)
+    level = float(screen.attrs["level"])
+    handles = [
+        Line2D([], [], color=BLUE, linewidth=1, label="mean response, median"),
+        Patch(color=WIDE, linewidth=0, label="its 95 % interval"),
+        Patch(color=DARK, linewidth=0, label=f"window at probability {level:g}"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.8)
+    return figure
+
+
+def _trials(screen: xr.Dataset, table: Any, wanted: Sequence[str]) -> dict[str, xr.Dataset]:
+    """Read some curves of the table again, as they were read for the screen."""
+    names = ("dose", "response", "dose_unit", "response_unit", "direction", "scale", "control", "missing")
+    reading = {name: screen.attrs[name] for name in names if screen.attrs[name] != ""}
+    columns = {name: reading[name] for name in ("dose", "response")}
+    for name in ("dose", "response"):
+        unit = screen["best_dose"].attrs["units"] if name == "dose" else screen["peak_response"].attrs["units"]
+        reading[f"{name}_unit"] = str(unit)
+    with tempfile.TemporaryDirectory(prefix="hormesis-screen-") as folder:
+        curve_id, size = str(screen.attrs["curve_id"]), int(screen.attrs["piece"])
+        pieces = cut(table, Path(folder), curve_id=curve_id, columns=columns, units=[], size=size)
+        numbers = sorted({pieces.labels.index(one) // size for one in wanted if one in pieces.labels})
+        tables = {one: rows for number in numbers for one, rows in pieces.tables(number).items()}
+    for one in wanted:
+        if one not in tables:
+            raise ValueError(f"The table has no curve {quote(one)}: give the table that was screened.")
+    return {one: read_trial(tables[one], **reading) for one in wanted}
+
+
+def _draw_curve(axes: Axes, curve: xr.Dataset, trial: xr.Dataset, lowest: bool) -> None:
+    """Draw one panel."""
+    low, high = domain(trial)
+    axis = DoseAxis(low, high, zero=bool((trial["dose"].values == 0).any()))
+    axis.apply(axes, label(trial["dose"], "dose") if lowest else "")
+    edges = float(curve["window_lower"]), float(curve["window_upper"])
+    if np.isfinite(edges[0]):
+        axes.axvspan(*edges, color=DARK, linewidth=0, zorder=0, gid="window")
+    best = str(curve["best_model"].values)
+    if best:
+        fitted = fit(trial, curve=best, engine="importance", vary={}, draws=250, random_seed=1)
+        lines = predict(fitted).quantile([0.025, 0.5, 0.975], dim=("chain", "draw"))
+        below, middle, above = lines.values
+        axes.fill_between(lines["dose"], below, above, color=WIDE, linewidth=0, zorder=1, gid="band_95")
+        axes.plot(lines["dose"], middle, color=BLUE, linewidth=1, zorder=2.5, gid="median")
+    draw_data(axes, trial)
+    spread = np.ptp(trial["response"].values)
+    axes.set_ylim(trial["response"].values.min() - 0.12 * spread, trial["response"].values.max() + 0.12 * spread)
+    if "control" in trial.attrs:
+        axes.axhline(trial.attrs["control"], color=INK, linewidth=0.5, linestyle=(0, (2, 2)), zorder=1.5)
+    if axis.zero:
+        axis.mark_break(axes)
+    probability = float(curve["prob_hormesis"])
+    words = f", P {equals(chance(probability))}" if np.isfinite(probability) else ""
+    axes.set_title(f"{_short(curve['curve_id'].values)}{words}", parse_math=False, pad=2)

@@ -1,0 +1,1 @@
+"""Engines, evidence and the one function that fits."""

@@ -1,0 +1,1 @@
+"""From a trial and its curves to a PyMC model."""

@@ -1,0 +1,214 @@
+"""How to repeat a fit: the Python lines and the command that give the same numbers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hormesis_fit.curves import CURVE_SETS
+from hormesis_fit.phrases import printable
+from hormesis_fit.trials.columns import ROLES
+from hormesis_fit.windows.harms import endpoints_of, harms_record
+from hormesis_fit.windows.posterior import members, trial_of
+from hormesis_fit.windows.request import asked_of, harms_of
+
+USUAL = {"family": "gaussian", "prior_hormesis": 0.5, "draws": 1000, "chains": 4}
+DERIVED = ("dose_fraction", "true_mean")  # columns that no table holds
+ASKED = ("benefit", "benefit_scale", "level")
+
+
+def python_lines(fit: xr.DataTree, window: xr.Dataset, *, show_subjects: bool = False) -> str:
+    """Return the Python lines that repeat a fit and its window.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    window : Dataset
+        Its window.
+    show_subjects : bool
+        Whether the label of the subject whose window it is may be written.
+
+    Returns
+    -------
+    str
+        Lines without a line break at the end.
+    """
+    trial = trial_of(fit)
+    chains, draws = members(fit)[0].shape
+    before = float(fit["evidence"].attrs["prior_hormesis"])
+    chosen = {"family": str(fit.attrs["family"]), "prior_hormesis": before, "draws": draws, "chains": chains}
+    curves = _curves(fit)
+    fitting: dict[str, Any] = {}
+    if curves:
+        fitting["curve"] = curves if "models" in fit else curves[0]  # the list or the set, or the one curve
+    fitting |= {name: value for name, value in chosen.items() if value != USUAL[name]}
+    fitting |= _hierarchy(fit)
+    sides = endpoints_of(fit)
+    given = {name: trial_of(fit[f"endpoints/{name}"]) for name in sides}
+    fitting["random_seed"] = int(fit.attrs["seed"])
+    ends = f", endpoints={{{', '.join(f'{name!r}: {name}' for name in sides)}}}" if sides else ""
+    lines = [
+        "import hormesis_fit as hf",
+        "",
+        f"trial = hf.read_trial({_table(trial)!r}, {_call(_reading(trial))})",
+        *(f"{name} = {_endpoint(fit[f'endpoints/{name}'], side)}" for name, side in given.items()),
+        f"fit = hf.fit(trial, {_call(fitting)}{ends})",
+        f'fit["window"] = hf.window(fit, {_call(_question(window))}{_whose(window, show_subjects)}{_harms(window)})',
+    ]
+    return "\n".join(lines)
+
+
+def _hierarchy(fit: xr.DataTree) -> dict[str, Any]:
+    """What varies, where it is not the default, and what follows covariates."""
+    vary, covariates = (json.loads(fit.attrs.get(name, "{}")) for name in ("vary", "covariates"))
+    usual = {"control": "subject"} if "subject" in trial_of(fit) else {}
+    return ({"vary": vary} if vary != usual else {}) | ({"covariates": covariates} if covariates else {})
+
+
+def _endpoint(fit: xr.DataTree, trial: xr.Dataset) -> str:
+    """The Python expression of a side effect."""
+    shared = json.loads(fit.attrs.get("shared", "[]"))
+    curves = str(fit.attrs["curves"]) if shared else _curves(fit)  # its evidence is that of the benefit's curves
+    chosen = {"curve": curves} if curves else {}
+    chosen |= {"shared": shared} if shared else {}
+    chosen |= {} if fit.attrs["family"] == USUAL["family"] else {"family": str(fit.attrs["family"])}
+    chosen |= _hierarchy(fit)
+    read = f"hf.read_trial({_table(trial)!r}, {_call(_reading(trial))})"
+    return f"hf.Endpoint(trial={read}{', ' if chosen else ''}{_call(chosen)})"
+
+
+def _whose(window: xr.Dataset, show_subjects: bool) -> str:
+    asked = asked_of(window)
+    if asked.subject:
+        return f", subject={asked.subject if show_subjects else '...'!r}"
+    return "" if asked.estimand == "typical" else f", estimand={asked.estimand!r}"
+
+
+def _harms(window: xr.Dataset) -> str:
+    harms = harms_of(window)
+    if not window.attrs.get("harms"):
+        return ""
+    if harms is None:
+        return ", harm=..."
+    each = [json.loads(harms_record([one]))[0] for one in harms]
+    return f", harm=[{', '.join(f'hf.Harm({_call(one)})' for one in each)}]"
+
+
+def command_line(fit: xr.DataTree, window: xr.Dataset) -> str:
+    """Return the command that repeats a fit and its window.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    window : Dataset
+        Its window.
+
+    Returns
+    -------
+    str
+        One line for a shell.
+    """
+    trial = trial_of(fit)
+    family = {} if fit.attrs["family"] == USUAL["family"] else {"family": fit.attrs["family"]}
+    reading = _reading(trial)
+    columns = reading.pop("columns", [])
+    options = reading | family | _question(window) | {"seed": int(fit.attrs["seed"])}
+    words = ["hormesis-fit", "fit", _table(trial)]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+    for name in columns:
+        words += ["--column", name]
+    words += _people_words(fit, window)
+    curves = _curves(fit)
+    for label in [curves] if isinstance(curves, str) and curves else curves:
+        words += ["--curve", label]
+    return shlex.join(words)
+
+
+def _people_words(fit: xr.DataTree, window: xr.Dataset) -> list[str]:
+    """Options for what varies, whose window it is, and what a dose must not do."""
+    words, asked = [], _hierarchy(fit)
+    for parameter, groups in asked.get("vary", {}).items():
+        for group in [groups] if isinstance(groups, str) else groups:
+            words += ["--vary", f"{parameter}={group}"]
+    if asked.get("vary") == {}:
+        words += ["--vary", "none"]
+    for parameter, formula in asked.get("covariates", {}).items():
+        words += ["--covariates", f"{parameter} ~ {formula}"]
+    whose = asked_of(window)
+    if whose.estimand != "typical":
+        words += ["--estimand", whose.estimand]
+    for one in harms_of(window) or ():
+        if one.kind == "endpoint":
+            side = fit[f"endpoints/{one.endpoint}"]
+            words += ["--side-effect", _name(trial_of(side), "response"), "--side-effect-limit", f"{one.limit:g}"]
+            words += ["--side-effect-family", str(side.attrs["family"])]
+        else:
+            inside = f"({', '.join(f'{part:g}' for part in one.hill)})" if one.kind == "occupancy" else ""
+            words += ["--harm", f"{one.kind}{inside}<={one.limit:g}"]
+    return words
+
+
+def comparison_lines(fit: xr.DataTree) -> str:
+    """Return the Python lines that fit the heaviest curve by maximum likelihood.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+
+    Returns
+    -------
+    str
+        Lines without a line break at the end; `trial` is that of `python_lines`.
+    """
+    weights = fit["evidence"]["weight"]
+    heaviest = str(weights["model"].values[int(np.nanargmax(weights.values))])
+    return f'best = hf.fit(trial, curve={heaviest!r}, engine="optimum")\nprint(best["optimum"].to_dataframe())'
+
+
+def _curves(fit: xr.DataTree) -> list[str] | str:
+    """Curves of the fit, or the name of their set, nothing where it is the default one."""
+    curves = [str(label) for label in fit["evidence"]["model"].values]
+    name = next((name for name, members in CURVE_SETS.items() if curves == list(members)), None)
+    return curves if name is None else "" if name == "average" else name
+
+
+def _reading(trial: xr.Dataset) -> dict[str, Any]:
+    """Arguments with which the trial was read, by Python's names."""
+    rows = [str(name) for name, one in trial.data_vars.items() if one.dims == ("observation",)]
+    roles = [role for role in ROLES if role in rows and not (role == "response" and "successes" in rows)]
+    names = {role: _name(trial, role) for role in roles}
+    columns = [_name(trial, name) for name in rows if name not in ROLES and name not in DERIVED]
+    units = {f"{role}_unit": printable(trial[role].attrs.get("units", "")) for role in ("dose", "response")}
+    known = {name: float(trial.attrs[name]) for name in ("standard_dose", "control") if name in trial.attrs}
+    kinds = {name: str(trial.attrs[name]) for name in ("direction", "scale")}
+    dropped = {"missing": "drop"} if "missing" in trial.attrs else {}
+    further = {"columns": columns} if columns else {}
+    return names | {name: unit for name, unit in units.items() if unit} | kinds | known | dropped | further
+
+
+def _name(trial: xr.Dataset, role: str) -> str:
+    return printable(trial[role].attrs.get("long_name") or role)
+
+
+def _question(window: xr.Dataset) -> dict[str, Any]:
+    asked = {name: window.attrs[name] for name in ASKED}
+    return {name: str(value) if isinstance(value, str) else float(value) for name, value in asked.items()}
+
+
+def _call(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+def _table(trial: xr.Dataset) -> str:
+    name = printable(trial.attrs.get("name", "trial"))
+    return name if Path(name).suffix else f"{name}.csv"

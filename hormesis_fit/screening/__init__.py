@@ -1,0 +1,1 @@
+"""Thousands of curves: batches, workers, stores and false discoveries."""

@@ -1,0 +1,1 @@
+"""Trials: tables in, simulated and shipped ones beside them."""

@@ -1,0 +1,1 @@
+"""From posterior draws to the window, and whatever else is read off them."""

@@ -1,0 +1,125 @@
+"""The window over time, how long a dose keeps its benefit, and when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from hormesis_fit.drift.courses import start_of
+from hormesis_fit.windows.estimands import asked_for, people
+from hormesis_fit.windows.exceedance import Exceedance, nearest_piece
+from hormesis_fit.windows.posterior import carrying, described, domain, trial_of
+from hormesis_fit.windows.quantities import solve
+from hormesis_fit.windows.timecourse import at_time, check_times, moment_of, paths
+from hormesis_fit.windows.windowing import check_benefit, threshold_of
+
+DEFINITIONS = {
+    "prob_exists": ("1", "Posterior probability that there is a window at this time."),
+    "max_probability": ("1", "Highest probability that any one dose has the benefit at this time."),
+    "best_dose": ("dose", "Dose with the highest probability of the benefit at this time."),
+    "window_lower": ("dose", "Lowest dose of the window at the level asked for, at this time."),
+    "window_upper": ("dose", "Highest dose of the window at the level asked for, at this time."),
+    "persistence": ("1", "Highest probability that one dose has the benefit at every time up to this one."),
+    "persistent_dose": ("dose", "Dose with the highest probability of the benefit at every time up to this one."),
+}
+
+
+def window_over_time(
+    fit: xr.DataTree,
+    *,
+    times: Sequence[float] | None = None,
+    benefit: float = 0.10,
+    benefit_scale: str = "relative",
+    level: float = 0.8,
+    estimand: str = "typical",
+    subject: str | None = None,
+    interval: float | None = None,
+) -> xr.Dataset:
+    """Return the window as sensitivity drifts, and how long one dose keeps its benefit.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, with a drift.
+    times : sequence of float, optional
+        Times from the first visit on, also beyond the last [time]; by default the visits.
+    benefit, benefit_scale, level, estimand, subject, interval
+        As in `window`.
+
+    Returns
+    -------
+    Dataset
+        Over (time): ``prob_exists``, ``max_probability``, ``best_dose``, ``window_lower``, ``window_upper`` (NaN where
+        no dose reaches the level), ``persistence`` and ``persistent_dose``: the probability, pathwise, that one dose
+        has the benefit at all times asked for up to that one, and which dose. Scalar: ``reestimate``, the first of the
+        times at which no dose reaches the level any more, NaN if there is none [time].
+
+    Raises
+    ------
+    ValueError
+        If the fit has no drift, or something is out of range.
+
+    Examples
+    --------
+    >>> later = window_over_time(fit, times=[0, 7, 14, 28])  # doctest: +SKIP
+    """
+    check_benefit(benefit, benefit_scale, level)
+    asked, seed, trial = asked_for(fit, estimand, subject), int(fit.attrs["seed"]), trial_of(fit)
+    group = carrying(fit)
+    visits = np.unique(trial["time"].values) if "time" in trial else None
+    moments = check_times(fit, visits if times is None else times, group[0])
+    if moments is None:
+        raise ValueError('The fit knows no drift in time: fit with drift="OrnsteinUhlenbeck" first.')
+    weights = np.array([one.weight for one in group])
+    drifts = [paths(one, asked, moments, start_of(trial), seed) for one in group]
+    whole: list[dict[str, np.ndarray]] = []
+    columns: dict[str, list[float]] = {name: [] for name in DEFINITIONS}
+    for number in range(len(moments)):
+        now = []
+        for one, drift in zip(group, drifts, strict=True):
+            member = at_time(people(one, asked, seed), drift, number)
+            member = replace(member, dosed=moment_of(fit, moments[number], interval).dosed(one))
+            now.append(solve(member, threshold_of(member, benefit, benefit_scale), trial))
+        whole = [_both(before, this) for before, this in zip(whole, now, strict=True)] if whole else now
+        _note(columns, now, whole, weights, domain(trial), level)
+    attrs = {"benefit": float(benefit), "benefit_scale": benefit_scale, "level": float(level), "seed": seed}
+    return _dataset(columns, moments, trial, level).assign_attrs(attrs | {"estimand": asked.label})
+
+
+def _both(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Doses that have the benefit at every time so far, draw by draw."""
+    lower = np.fmax(before["window_lower"], now["window_lower"])
+    upper = np.fmin(before["window_upper"], now["window_upper"])
+    exists = before["exists"] & now["exists"] & (lower <= upper)
+    return {
+        "window_lower": np.where(exists, lower, np.nan),
+        "window_upper": np.where(exists, upper, np.nan),
+        "exists": exists,
+    }
+
+
+def _note(columns, now, whole, weights, limits, level) -> None:
+    today, always = (Exceedance.of(found, weights, limits) for found in (now, whole))
+    best, highest = today.best()
+    dose, kept = always.best()
+    pieces = today.pieces(level)
+    lower, upper = nearest_piece(pieces, best) or (np.nan, np.nan)
+    values = (today.prob_exists, highest, best, lower, upper, kept, dose)
+    for name, value in zip(DEFINITIONS, values, strict=True):
+        columns[name].append(float(value))
+
+
+def _dataset(columns: dict[str, list[float]], moments: np.ndarray, trial: xr.Dataset, level: float) -> xr.Dataset:
+    result = xr.Dataset(
+        {name: (("time",), columns[name], described(unit, trial, text)) for name, (unit, text) in DEFINITIONS.items()},
+        coords={"time": moments},
+    )
+    result["time"].attrs = dict(trial["time"].attrs)
+    lost = np.flatnonzero(result["max_probability"].values < level)
+    text = "First of the times at which no dose reaches the level any more: the window is to be estimated again."
+    when = float(moments[lost[0]]) if lost.size else np.nan
+    result["reestimate"] = (), when, described("time", trial, text)
+    return result
