@@ -1,4 +1,4 @@
-"""Run every notebook from top to bottom; with --write, store it with its outputs."""
+"""Run notebooks from top to bottom, all or those whose names begin as said; with --write, store the outputs."""
 
 import sys
 import time
@@ -12,7 +12,8 @@ FOLDER = Path(__file__).parent
 
 def main() -> None:
     """Run the notebooks and report how long each took."""
-    for path in sorted(FOLDER.glob("*.ipynb")):
+    names = tuple(one for one in sys.argv[1:] if one != "--write") or ("",)
+    for path in (one for one in sorted(FOLDER.glob("*.ipynb")) if one.name.startswith(names)):
         started = time.perf_counter()
         notebook = nbformat.read(path, as_version=4)
         NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
