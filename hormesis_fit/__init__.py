@@ -27,6 +27,7 @@ _WHERE = {
     "dose_interval": "windows.schedules",
     "drift_identifiability": "checks.identifiability",
     "elicit": "checks.elicitation",
+    "figure_data": "figures.palette",
     "fit": "inference.fitting",
     "leave_one_dose_out": "checks.hypotheses",
     "list_datasets": "trials.datasets",

@@ -7,7 +7,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import hormesis_fit as hf
-from hormesis_fit.figures.drawing import DoseAxis, benefit_label, chance, headline, label, number
+from hormesis_fit.figures.axes import DoseAxis
+from hormesis_fit.figures.drawing import benefit_label, chance, headline, label, number
 from hormesis_fit.figures.fits import (
     FIGURES,
     draw_figures,

@@ -7,21 +7,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from hormesis_fit.checks.sensitivity import window_of
+from hormesis_fit.figures.axes import dose_axis, draw_response
 from hormesis_fit.figures.drawing import (
-    BLUE,
     FEWEST,
-    INK,
-    NARROW,
-    VERMILION,
-    WIDE,
-    DoseAxis,
-    Width,
     benefit_label,
     canvas,
     crowds,
+    dosed,
     draw_data,
     draw_means,
     draw_rug,
@@ -33,13 +27,14 @@ from hormesis_fit.figures.drawing import (
     repeated,
     scatter,
     shade,
-    styled,
     title,
+    units_of,
     with_unit,
 )
+from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, shown, styled
 from hormesis_fit.model.hierarchy import WITHIN
 from hormesis_fit.windows.estimands import Asked, asked_for
-from hormesis_fit.windows.posterior import carrying, domain, trial_of
+from hormesis_fit.windows.posterior import carrying, trial_of
 from hormesis_fit.windows.prediction import outcome_of, predict
 from hormesis_fit.windows.request import asked_of, when_of
 from hormesis_fit.windows.timecourse import moment_of, someone
@@ -48,7 +43,12 @@ from hormesis_fit.windows.windowing import threshold_of
 
 @styled
 def plot_window(
-    fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None, show_subjects: bool = False
+    fit: xr.DataTree,
+    *,
+    width: Width = "single",
+    palette: Palette = "light",
+    ax: Axes | None = None,
+    show_subjects: bool = False,
 ) -> Figure:
     """Draw the dose-response with its data, its credible bands and the micro-dose window.
 
@@ -58,6 +58,8 @@ def plot_window(
         As `fit` returns it; the window is read from ``fit["window"]``, or computed with the default benefit.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     show_subjects : bool
@@ -77,24 +79,20 @@ def plot_window(
     """
     trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.86)
-    axis = DoseAxis(*domain(trial), zero=True)
-    axis.apply(axes, label(trial["dose"], "dose"))
+    axis = dose_axis(axes, trial, shares=True)
     handles = shade(axes, window)
     asked = shown_people(fit, window)
     whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
     whose |= when_of(window)
     curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
-    handles += draw_bands(axes, axis, curve, control, trial)
+    handles += draw_response(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
     handle, held = _draw_rows(axes, _visit_of(trial, window), asked.subject, show_subjects)
     handles.append(handle)
     axes.set_ylim(response_limits(held, curve, control))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
-    axis.mark_break(axes)
-    if "standard_dose" in trial.attrs:
-        _draw_shares(axes, axis, trial)
-    title(axes, headline(window, trial), width)
-    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 4)
+    title(axes, headline(window, trial))
+    legend(figure, axes, handles, own=ax is None)
     return figure
 
 
@@ -129,33 +127,15 @@ def rows_of_subject(trial: xr.Dataset, subject: str) -> xr.Dataset:
     return trial.isel(observation=trial["subject"].values.astype(str) == subject.split(WITHIN)[-1])
 
 
-def draw_bands(ax: Axes, axis: DoseAxis, curve: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> list:
-    """Draw median and bands of a mean response; return their legend."""
-    levels = [0.025, 0.25, 0.5, 0.75, 0.975]
-    dose, tested = curve["dose"].values, trial["dose"].values[trial["dose"].values > 0]
-    low95, low50, median, high50, high95 = curve.quantile(levels, dim=("chain", "draw")).values
-    inside = (dose >= tested.min()) & (dose <= tested.max())
-    at_zero, stub = np.quantile(control, levels), axis.around_zero()
-    for lower, upper, ends, colour, name in (
-        (low95, high95, at_zero[[0, 4]], WIDE, "95"),
-        (low50, high50, at_zero[[1, 3]], NARROW, "50"),
-    ):
-        ax.fill_between(dose, lower, upper, color=colour, linewidth=0, zorder=1, gid=f"band_{name}")
-        ax.fill_between(stub, *ends, color=colour, linewidth=0, zorder=1, gid=f"control_{name}")
-    ax.plot(dose, median, color=BLUE, linewidth=0.9, linestyle=(0, (3, 1.5)), zorder=2.4, gid="median_outside")
-    ax.plot(dose[inside], median[inside], color=BLUE, linewidth=1.2, zorder=2.5, gid="median")
-    ax.plot(stub, [at_zero[2]] * 2, color=BLUE, linewidth=1.2, zorder=2.5, gid="median_control")
-    return [
-        Line2D([], [], color=BLUE, linewidth=1.2, label="mean response, median"),
-        Patch(color=NARROW, linewidth=0, label="its 50 % interval"),
-        Patch(color=WIDE, linewidth=0, label="its 95 % interval"),
-    ]
-
-
 def _draw_references(ax: Axes, fit: xr.DataTree, window: xr.Dataset, control: np.ndarray, trial: xr.Dataset) -> list:
     given = trial["dose"].values.min() == 0 or "control" in trial.attrs
     wanted = _threshold(fit, window)
-    ax.axhline(np.median(control), color=INK, linewidth=0.6, zorder=2, gid="control")
+    middle, unit = np.median(control), units_of(trial["response"])
+    keep(
+        control=shown(middle, "median response without the drug", unit),
+        threshold=shown(wanted, "median response at which the benefit begins", unit),
+    )
+    ax.axhline(middle, color=INK, linewidth=0.6, zorder=2, gid="control")
     ax.axhline(wanted, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2, gid="threshold")
     return [
         Line2D([], [], color=INK, linewidth=0.6, label="control" if given else "control, extrapolated"),
@@ -186,17 +166,10 @@ def response_limits(response: np.ndarray, curve: xr.DataArray, control: np.ndarr
     return low - 0.04 * (high - low), high + 0.04 * (high - low)
 
 
-def _draw_shares(ax: Axes, axis: DoseAxis, trial: xr.Dataset) -> None:
-    standard, unit = float(trial.attrs["standard_dose"]), str(trial["dose"].attrs.get("units", ""))
-    twin = ax.twiny()
-    twin.spines["top"].set_visible(True)
-    shares = DoseAxis(axis.low / standard * 100, axis.high / standard * 100, zero=True)
-    shares.apply(twin, f"% of the standard dose ({with_unit(number(standard), unit)})")
-    shares.mark_break(twin, height=1.0)
-
-
 @styled
-def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_exceedance(
+    fit: xr.DataTree, *, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
+) -> Figure:
     """Draw the probability of the benefit against dose.
 
     Parameters
@@ -205,6 +178,8 @@ def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
         As `fit` returns it.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
 
@@ -214,28 +189,35 @@ def plot_exceedance(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
     """
     trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.74)
-    DoseAxis(*domain(trial), zero=False).apply(axes, label(trial["dose"], "dose"))
+    dose_axis(axes, trial, shares=True)
     handles = shade(axes, window)
-    shown = window["probability"].where(window["dose"] > 0, drop=True)
-    level, best = float(window.attrs["level"]), float(window["best_dose"])
-    axes.plot(shown["dose"], shown, color=BLUE, linewidth=1.2, zorder=2.5, gid="probability")
+    seen = window["probability"].where(window["dose"] > 0, drop=True)
+    level = float(window.attrs["level"])
+    axes.plot(seen["dose"], seen, color=look().line, linewidth=1.2, zorder=2.5, gid="probability")
     axes.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), zorder=2, gid="level")
+    keep(
+        probability=shown(seen.values, "probability of the benefit", dose=dosed(seen["dose"].values, trial)),
+        level=shown(level, "probability asked for"),
+    )
     handles.append(Line2D([], [], color=INK, linewidth=0.7, linestyle=(0, (4, 2)), label=f"level {level:g}"))
-    if np.isfinite(best):
-        mark = {
-            "marker": "D",
-            "linestyle": "none",
-            "markersize": 4,
-            "markerfacecolor": VERMILION,
-            "markeredgecolor": INK,
-        }
-        axes.plot([best], [float(window["max_probability"])], zorder=4, markeredgewidth=0.5, gid="best_dose", **mark)
-        where = with_unit(number(best), str(trial["dose"].attrs.get("units", "")))
-        handles.append(Line2D([], [], markeredgewidth=0.5, label=f"best dose, {where.replace('$', r'\$')}", **mark))
+    handles += _draw_best(axes, window, trial)
     handles.append(draw_rug(axes, trial))
     axes.set_ylim(0, 1.02)
     within = "\nwithin the limits on harm" if window.attrs.get("harms") else ""
     axes.set_ylabel(f"probability of benefit ({benefit_label(window, trial)}){within}", parse_math=False)
-    title(axes, headline(window, trial), width)
-    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 5)
+    title(axes, headline(window, trial))
+    legend(figure, axes, handles, own=ax is None)
     return figure
+
+
+def _draw_best(ax: Axes, window: xr.Dataset, trial: xr.Dataset) -> list[Line2D]:
+    """Mark the dose with the highest probability, if there is one; return its legend."""
+    best, highest, unit = float(window["best_dose"]), float(window["max_probability"]), units_of(trial["dose"])
+    if not np.isfinite(best):
+        return []
+    mark = {"marker": "D", "linestyle": "none", "markersize": 4, "markerfacecolor": look().mark}
+    mark |= {"markeredgecolor": INK, "markeredgewidth": 0.5}
+    ax.plot([best], [highest], zorder=4, gid="best_dose", **mark)
+    keep(best_dose=shown(best, "dose with the highest probability", unit), highest=shown(highest, "its probability"))
+    where = with_unit(number(best), unit).replace("$", r"\$")
+    return [Line2D([], [], label=f"best dose, {where}", **mark)]

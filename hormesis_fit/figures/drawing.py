@@ -1,4 +1,4 @@
-"""What all figures share: their style, a dose axis that shows dose 0, and numbers short enough to be drawn."""
+"""What all figures share: canvases, panels, legends and titles, data and shades, numbers short enough to be drawn."""
 
 from __future__ import annotations
 
@@ -6,64 +6,26 @@ import base64
 import functools
 import io
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import ScaledTranslation
 
+from hormesis_fit.figures.palette import INK, STYLE, WIDTHS, Picture, Width, keep, look, shown
 from hormesis_fit.phrases import is_share, printable, whose_words
 from hormesis_fit.windows.posterior import domain
 from hormesis_fit.windows.windowing import level_pieces
 
-type Width = Literal["single", "double"]
-
 FEWEST = 3  # subjects at a dose, for their mean to be shown where rows are not
-SCREEN = 120  # dots per inch at which a notebook shows a figure
-WIDTHS = {"single": 89 / 25.4, "double": 183 / 25.4}  # one and two columns of a journal [inch]
-# Okabe and Ito's colours, which colour-blind readers tell apart; they differ in lightness too.
-BLUE, ORANGE, GREEN, VERMILION, GREY, INK = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#7F7F7F", "#1A1A1A"
-LIGHT, DARK = "#FBE8C8", "#F2B84B"  # W.5 and the window at the level asked for
-WIDE, NARROW = "#C4DCED", "#86B8DB"  # 95 % and 50 %; opaque, since blue through orange turns into mud
-STYLE = {
-    "font.size": 7,
-    "font.family": "DejaVu Sans",
-    "axes.titlesize": 7,
-    "axes.titlelocation": "left",
-    "axes.labelsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.8,
-    "legend.fontsize": 6.5,
-    "legend.frameon": False,
-    "hatch.linewidth": 0.6,
-    "text.usetex": False,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "hormesis_fit",
-    "savefig.dpi": 300,
-}
 
 
 def number(value: float) -> str:
@@ -145,143 +107,117 @@ def benefit_label(window: xr.Dataset, trial: xr.Dataset) -> str:
             return f"{sign}{f'{number(100 * size)} points' if is_share(trial) else with_unit(number(size), unit)}"
 
 
-@dataclass(frozen=True)
-class DoseAxis:
-    """A dose axis, logarithmic from `low` to `high`, with dose 0 at a place of its own left of a break."""
-
-    low: float
-    high: float
-    zero: bool
-
-    @property
-    def decades(self) -> float:
-        """Width of the logarithmic part."""
-        return float(np.log10(self.high / self.low))
-
-    @property
-    def origin(self) -> float:
-        """Position of dose 0, where the position of any other dose is its decimal logarithm."""
-        return float(np.log10(self.low)) - 0.12 * self.decades
-
-    def forward(self, dose: np.ndarray) -> np.ndarray:
-        """Map doses to positions: linear below `low`, where nothing is drawn but the break."""
-        dose = np.asarray(dose, dtype=float)
-        start = np.log10(self.low)
-        linear = self.origin + dose / self.low * (start - self.origin)
-        return np.where(dose > self.low, np.log10(np.maximum(dose, self.low)), linear)
-
-    def inverse(self, position: np.ndarray) -> np.ndarray:
-        """Map positions to doses."""
-        position = np.asarray(position, dtype=float)
-        start = np.log10(self.low)
-        linear = (position - self.origin) / (start - self.origin) * self.low
-        return np.where(position > start, 10.0 ** np.maximum(position, start), linear)
-
-    def around_zero(self) -> np.ndarray:
-        """Two doses on either side of 0, a little stroke apart."""
-        return self.inverse(np.array([self.origin - 0.025 * self.decades, self.origin + 0.025 * self.decades]))
-
-    def ticks(self) -> tuple[list[float], list[float]]:
-        """Doses with and without a label."""
-        powers = range(int(np.floor(np.log10(self.low))), int(np.ceil(np.log10(self.high))) + 1)
-        inside = {k: [m * 10.0**k for m in range(1, 10) if self.low <= m * 10.0**k <= self.high] for k in powers}
-        steps = (1,) if self.decades > 2.7 else (1, 3) if self.decades > 1.6 else (1, 2, 5)
-        every = 2 if self.decades > 7 else 1
-        major = [m * 10.0**k for k in powers if k % every == 0 for m in steps if self.low <= m * 10.0**k <= self.high]
-        return major, [dose for k in powers for dose in inside[k]] if every == 1 else [10.0**k for k in powers]
-
-    def apply(self, ax: Axes, label: str, *, show: Callable[[float], str] | None = None) -> None:
-        """Give an axis this scale, its ticks and the mark of its break."""
-        ax.set_xscale("function", functions=(self.forward, self.inverse))
-        edge = self.inverse(np.array([self.origin - 0.05 * self.decades]))[0] if self.zero else self.low
-        ax.set_xlim(edge, self.high)
-        major, minor = self.ticks()
-        shown = [0.0, *major] if self.zero else major
-        ax.xaxis.set_major_locator(FixedLocator(shown))
-        ax.xaxis.set_major_formatter(FixedFormatter([(show or _plain)(dose) for dose in shown]))
-        ax.xaxis.set_minor_locator(FixedLocator([dose for dose in minor if dose not in major]))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlabel(label, parse_math=False)
-
-    def mark_break(self, ax: Axes, height: float = 0.0) -> None:
-        """Draw two strokes through the axis line between dose 0 and the lowest dose shown."""
-        middle = (self.origin + np.log10(self.low)) / 2
-        ends = self.inverse(middle + np.array([-0.011, 0.011]) * self.decades)
-        shared = {"transform": ax.get_xaxis_transform(), "clip_on": False, "gid": "axis_break"}
-        ax.plot(ends, [height, height], color="white", linewidth=2.5, zorder=5, solid_capstyle="butt", **shared)
-        slash = {"marker": [(-0.5, -1), (0.5, 1)], "markersize": 5, "markeredgewidth": 0.6, "markeredgecolor": INK}
-        ax.plot(ends, [height, height], linestyle="none", zorder=6, **slash, **shared)
-
-
-def _plain(dose: float) -> str:
-    if dose == 0 or 1e-4 <= dose < 1e5:
-        return f"{dose:g}"
-    exponent = int(np.floor(np.log10(dose) + 1e-9))
-    lead = round(dose / 10.0**exponent)
-    return f"$10^{{{exponent}}}$" if lead == 1 else f"${lead}\\cdot 10^{{{exponent}}}$"
-
-
-def styled(plot: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Draw in this module's style and leave the user's as it was."""
-
-    @functools.wraps(plot)
-    def drawn(*arguments, **options) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return plot(*arguments, **options)
-
-    return drawn
-
-
-class Picture(Figure):
-    """A figure that a notebook shows by itself, with or without pyplot."""
-
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-        buffer = io.BytesIO()
-        with matplotlib.rc_context(STYLE):
-            self.savefig(buffer, format="png", dpi=2 * SCREEN)
-        width, height = self.get_size_inches()
-        return buffer.getvalue(), {"width": round(SCREEN * width), "height": round(SCREEN * height)}
-
-
 def canvas(ax: Axes | None, width: Width, height: float) -> tuple[Figure, Axes]:
     """Return the figure and the axes to draw in; `height` is relative to the width."""
     if ax is not None:
         return ax.figure, ax
-    if width not in WIDTHS:
-        raise ValueError(f'width must be "single" (89 mm) or "double" (183 mm), got {width!r}.')
     inches = WIDTHS[width]
     # Two columns wide, a figure of the same proportions would fill half a page.
     size = (inches, inches * height if width == "single" else WIDTHS["single"] * height * 1.15)
     figure = Picture(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
 
-def legend(figure: Figure, ax: Axes, handles: Sequence, *, own: bool, columns: int) -> None:
-    """Put the legend below a figure of our own, where it can hide nothing, or into axes that were given."""
+def panels(count: int, width: Width, *, columns: int, height: float = 0.72) -> tuple[Figure, list[Axes], int]:
+    """Return a figure with small panels, these, and how many stand side by side; `height` is that of a panel."""
+    columns = min(count, columns)
+    rows, inches = -(-count // columns), WIDTHS[width]
+    tall = min(inches / columns, 1.9) * height
+    figure = Picture(figsize=(inches, 0.75 + rows * tall), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)], columns
+
+
+def legend(figure: Figure, ax: Axes, handles: Sequence, *, own: bool) -> None:
+    """Put the legend below a figure of our own, where it can hide nothing, or into axes that were given.
+
+    In a figure of several plots each plot has its legend below itself.
+    """
+    room = 72 * figure.get_figure(root=True).get_figwidth()
+    shared = {"handles": handles, "handlelength": 1.8, "columnspacing": 1.1}
     if own:
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.8, columnspacing=1.1)
+        figure.legend(loc="outside lower center", ncols=_columns(handles, room), **shared)
+    elif isinstance(figure, Picture):
+        place = ax.transAxes + ScaledTranslation(0, -30 / 72, figure.dpi_scale_trans)
+        side_by_side = ax.get_subplotspec().get_gridspec().ncols
+        options = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": place, "borderaxespad": 0}
+        ax.legend(ncols=_columns(handles, room / side_by_side - 60), **options, **shared)
     else:
-        ax.legend(handles=handles)
+        ax.legend(**shared)
 
 
-def title(ax: Axes, text: str, width: Width = "single") -> None:
-    """Write a sentence above the axes, broken to the width of the figure."""
-    ax.set_title("\n".join(textwrap.wrap(text, 60 if width == "single" else 130)), parse_math=False)
+def _columns(handles: Sequence, room: float) -> int:
+    """How many columns of a legend fit into some points, no more than its rows need."""
+    size = STYLE["legend.fontsize"]
+    widest = max(written(str(handle.get_label()), size) for handle in handles) + (1.8 + 0.8 + 1.1) * size
+    columns = int(np.clip((room - 2 * size) // widest, 1, len(handles)))
+    return -(-len(handles) // -(-len(handles) // columns))
+
+
+@functools.cache
+def written(text: str, size: float = 7.0) -> float:
+    """Width of a text [pt]."""
+    font = FontProperties(family=STYLE["font.family"], size=size)
+    return text_to_path.get_text_width_height_descent(text.replace(r"\$", "$"), font, ismath=False)[0]
+
+
+def title(ax: Axes, text: str) -> None:
+    """Write a sentence above the axes, broken to the width of its panel."""
+    place = ax.get_subplotspec()
+    side_by_side = place.get_gridspec().ncols if place else 1
+    room = 72 * ax.get_figure(root=True).get_figwidth() / side_by_side - 40
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        lines[-1:] = [longer] if not lines[-1] or written(longer) <= room else [lines[-1], word]
+    ax.set_title("\n".join(lines), parse_math=False)
+
+
+def letter(ax: Axes, place: int) -> None:
+    """Write the letter of a panel at its upper left."""
+    ax.annotate(
+        "abcdefghijklmnopqrstuvwxyz"[place],
+        (0, 1),
+        xycoords="axes fraction",
+        xytext=(-26, 5),
+        textcoords="offset points",
+        fontsize=8,
+        fontweight="bold",
+        annotation_clip=False,
+        gid="letter",
+    )
 
 
 def shade(ax: Axes, window: xr.Dataset) -> list[Patch]:
     """Shade W.5 lightly and the window at its level darkly; return their legend."""
     level = float(window.attrs["level"])
-    shades = [(one, colour) for one, colour in ((0.5, LIGHT), (level, DARK)) if one != 0.5 or level != 0.5]
-    handles = []
-    for one, colour in shades or [(level, DARK)]:
+    looks = [(one, fill) for one, fill in ((0.5, look().half), (level, look().window)) if one != 0.5 or level != 0.5]
+    handles, drawn = [], []
+    for one, fill in looks or [(level, look().window)]:
         pieces = level_pieces(window, one)
         for low, high in pieces:
-            ax.axvspan(low, high, color=colour, linewidth=0, zorder=0, gid=f"window_{one:g}")
+            ax.axvspan(low, high, zorder=0, gid=f"window_{one:g}", **fill)
+            drawn.append((one, low, high))
         if pieces:
-            handles.append(Patch(color=colour, linewidth=0, label=f"probability ≥ {one:g}"))
+            handles.append(Patch(label=f"probability ≥ {one:g}", **fill))
+    if drawn:
+        levels, lows, highs = np.array(drawn).T
+        unit, order = units_of(window["window_lower"]), np.arange(len(drawn))
+        keep(
+            shaded_level=shown(levels, "level that a shaded interval reaches", shade=order),
+            shaded_lower=shown(lows, "lower end of a shaded interval", unit, shade=order),
+            shaded_upper=shown(highs, "upper end of a shaded interval", unit, shade=order),
+        )
     return handles
+
+
+def dosed(doses: np.ndarray, trial: xr.Dataset) -> xr.DataArray:
+    """Return doses as a coordinate with the unit of a trial."""
+    return xr.DataArray(doses, attrs={"units": units_of(trial["dose"]), "long_name": "dose"})
+
+
+def units_of(variable: xr.DataArray) -> str:
+    """Return the unit of a variable, "" where it has none."""
+    return str(variable.attrs.get("units", ""))
 
 
 def draw_data(ax: Axes, trial: xr.Dataset) -> Line2D:
@@ -311,7 +247,20 @@ def draw_data(ax: Axes, trial: xr.Dataset) -> Line2D:
     error = _error_of(trial)
     if error is not None:
         ax.vlines(dose, response - error, response + error, color=style["markeredgecolor"], linewidth=0.6, zorder=2.9)
+    _keep_rows(trial, {"observed_lower": low, "observed_upper": high, "observed_error": error})
     return Line2D([], [], label=f"{_row_words(trial)} (n = {trial.sizes['observation']})", **style)
+
+
+def _keep_rows(trial: xr.Dataset, more: dict[str, np.ndarray | None]) -> None:
+    unit, rows = units_of(trial["response"]), np.arange(trial.sizes["observation"])
+    keep(
+        observed_dose=shown(trial["dose"].values, "dose of a row", units_of(trial["dose"]), observation=rows),
+        observed_response=shown(trial["response"].values, "response of a row", unit, observation=rows),
+    )
+    words = {"lower": "lowest possible response", "upper": "highest possible response", "error": "standard error"}
+    for name, values in more.items():
+        if values is not None and np.isfinite(values).any():
+            keep(**{name: shown(values, f"{words[name.partition('_')[2]]} of a row", unit, observation=rows)})
 
 
 def _error_of(trial: xr.Dataset) -> np.ndarray | None:
@@ -358,11 +307,17 @@ def scatter(trial: xr.Dataset, group: np.ndarray) -> float:
 def draw_means(ax: Axes, trial: xr.Dataset, groups: Sequence[tuple[float, np.ndarray]], whose: str = "") -> Line2D:
     """Draw what stands for the rows at every dose, mean and SD or a share and its SE; return the legend."""
     style = {"marker": "o", "linestyle": "none", "markersize": 3.2, "markeredgewidth": 0.5, "color": INK}
-    for one, group in groups:
-        middle, spread = group.mean(), scatter(trial, group)
-        ax.plot([one, one], [middle - spread, middle + spread], color=INK, linewidth=0.7, zorder=3, clip_on=False)
-    ax.plot([one for one, _ in groups], [group.mean() for _, group in groups], gid="means", zorder=3.1, **style)
+    doses = np.array([one for one, _ in groups])
+    means = np.array([group.mean() for _, group in groups])
+    spreads = np.array([scatter(trial, group) for _, group in groups])
+    ax.vlines(doses, means - spreads, means + spreads, color=INK, linewidth=0.7, zorder=3, clip_on=False)
+    ax.plot(doses, means, gid="means", zorder=3.1, **style)
     words = f"{'share and SE' if is_binary(trial) else 'mean and SD'} {whose}at a dose"
+    unit = units_of(trial["response"])
+    keep(
+        group_mean=shown(means, "mean response of a dose group", unit, group_dose=dosed(doses, trial)),
+        group_spread=shown(spreads, "SD, or standard error of a share", unit, group_dose=dosed(doses, trial)),
+    )
     return Line2D([], [], label=words, **style | {"linestyle": "-", "linewidth": 0.7})
 
 
@@ -370,9 +325,9 @@ def draw_rug(ax: Axes, trial: xr.Dataset) -> Line2D:
     """Mark the tested doses on the axis; return the legend."""
     tested = np.unique(trial["dose"].values)
     style = {"marker": "|", "linestyle": "none", "color": INK, "markersize": 6, "markeredgewidth": 0.9}
-    ax.plot(
-        tested[tested > 0], np.full((tested > 0).sum(), 0.025), transform=ax.get_xaxis_transform(), gid="rug", **style
-    )
+    inside = tested[tested > 0]
+    ax.plot(inside, np.full(inside.size, 0.025), transform=ax.get_xaxis_transform(), gid="rug", **style)
+    keep(tested_dose=shown(inside, "tested dose", units_of(trial["dose"]), tested=np.arange(inside.size)))
     return Line2D([], [], label="tested dose", **style)
 
 

@@ -17,31 +17,24 @@ from matplotlib.patches import Patch
 from scipy.stats import gaussian_kde
 
 from hormesis_fit.checks.sensitivity import window_of
+from hormesis_fit.figures.axes import DoseAxis
 from hormesis_fit.figures.dose import plot_exceedance, plot_window
 from hormesis_fit.figures.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    NARROW,
-    ORANGE,
-    STYLE,
-    WIDE,
-    DoseAxis,
-    Width,
     canvas,
     chance,
     crowds,
     data_uri,
+    dosed,
     draw_data,
     draw_rug,
     equals,
     label,
     legend,
     number,
-    styled,
     title,
+    units_of,
 )
+from hormesis_fit.figures.palette import INK, STYLE, Palette, Width, keep, look, shown, styled
 from hormesis_fit.figures.people import has_harms, plot_harm, plot_subjects
 from hormesis_fit.windows.posterior import domain, trial_of
 from hormesis_fit.windows.prediction import outcome_of, replicates, subjects_in
@@ -57,7 +50,9 @@ NAMES = {
 
 
 @styled
-def plot_quantities(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_quantities(
+    fit: xr.DataTree, *, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
+) -> Figure:
     """Draw the posteriors of peak dose, window edges and zero-equivalent dose, each given that it exists.
 
     Parameters
@@ -66,6 +61,8 @@ def plot_quantities(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
         As `fit` returns it.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
 
@@ -79,8 +76,9 @@ def plot_quantities(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
     DoseAxis(*_ridge_limits(draws, trial), zero=False).apply(axes, label(trial["dose"], "dose"))
     for row, (name, values) in enumerate(draws.items()):
         _draw_ridge(axes, len(RIDGES) - 1 - row, values[np.isfinite(values)], name, quantity(window, name))
+    _keep_quantities(window, trial)
     handles = [
-        Patch(facecolor=WIDE, edgecolor=BLUE, linewidth=0.8, label="density given existence"),
+        Patch(label="density given existence", **look().wide | {"edgecolor": look().line, "linewidth": 0.8}),
         Line2D([], [], color=INK, marker="o", markersize=3.6, linewidth=1.6, label="median, 95 %"),
         draw_rug(axes, trial),
     ]
@@ -88,8 +86,18 @@ def plot_quantities(fit: xr.DataTree, *, width: Width = "single", ax: Axes | Non
     axes.set_yticks(range(len(RIDGES)), [NAMES[name] for name in reversed(RIDGES)])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    legend(figure, axes, handles, own=ax is None, columns=3)
+    legend(figure, axes, handles, own=ax is None)
     return figure
+
+
+def _keep_quantities(window: xr.Dataset, trial: xr.Dataset) -> None:
+    names, columns = list(RIDGES), ["median", "lower", "upper"]
+    known = [quantity(window, name) for name in RIDGES]
+    values, unit = [[one.get(column, np.nan) for column in columns] for one in known], units_of(trial["dose"])
+    keep(
+        quantity=shown(values, "median and 95 % interval given existence", unit, name=names, statistic=columns),
+        share=shown([one["share"] for one in known], "posterior probability that it exists", name=names),
+    )
 
 
 def _ridge_limits(draws: dict[str, np.ndarray], trial: xr.Dataset) -> tuple[float, float]:
@@ -109,10 +117,12 @@ def _draw_ridge(ax: Axes, base: float, values: np.ndarray, name: str, known: dic
     if finite.size > 1 and np.ptp(np.log(finite)) > 1e-9:
         grid = np.linspace(np.log(low), np.log(high), 300)
         density = gaussian_kde(np.log(finite))(grid)
-        top = base + 0.62 * density / density.max()
-        ax.fill_between(np.exp(grid), base, top, color=WIDE, linewidth=0, zorder=2, gid=f"density_{name}")
-        ax.plot(np.exp(grid), top, color=BLUE, linewidth=0.8, zorder=2.5)
-    ax.axhline(base, color=GREY, linewidth=0.4, zorder=1)
+        height = density / density.max()
+        ax.fill_between(np.exp(grid), base, base + 0.62 * height, zorder=2, gid=f"density_{name}", **look().wide)
+        ax.plot(np.exp(grid), base + 0.62 * height, color=look().line, linewidth=0.8, zorder=2.5)
+        words = f"posterior density of the {name.replace('_', ' ')}, relative to its top"
+        keep(**{f"density_{name}": shown(height, words, grid=np.exp(grid))})
+    ax.axhline(base, color=look().quiet, linewidth=0.4, zorder=1)
     words = f"exists in {chance(known['share'])}"
     if known["share"] > 0:
         left, middle, right = known["lower"], known["median"], known["upper"]
@@ -135,7 +145,9 @@ def _within(value: float, low: float, high: float) -> str:
 
 
 @styled
-def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_weights(
+    fit: xr.DataTree, *, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
+) -> Figure:
     """Draw the posterior probability of every curve beside its prior probability.
 
     Parameters
@@ -144,6 +156,8 @@ def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None =
         As `fit` returns it.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
 
@@ -157,8 +171,8 @@ def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None =
     for row, name in enumerate(names):
         one = table.sel(model=name)
         usable, weight, hormetic = np.isfinite(float(one["log_evidence"])), float(one["weight"]), bool(one["hormetic"])
-        fill = {"facecolor": GREEN} if hormetic else {"facecolor": "#D9D9D9", "hatch": "//////"}
-        axes.barh(row, weight, height=0.62, edgecolor=INK, linewidth=0.5, gid=f"weight_{name}", **fill)
+        fill = look().hormetic if hormetic else look().null
+        axes.barh(row, weight, height=0.62, gid=f"weight_{name}", **fill)
         prior = float(one["prior_weight"])
         axes.plot([prior, prior], [row - 0.42, row + 0.42], color=INK, linewidth=1.4, gid=f"prior_{name}")
         text = chance(weight) if usable else "failed"
@@ -173,19 +187,29 @@ def plot_weights(fit: xr.DataTree, *, width: Width = "single", ax: Axes | None =
     hormesis = float(table["prob_hormesis"])
     before = chance(float(table.attrs["prior_hormesis"]))
     known = f"P(hormesis) {equals(chance(hormesis))}, before the data: {before}"
-    title(axes, known if np.isfinite(hormesis) else "One kind of curve only: P(hormesis) cannot be told", width)
+    title(axes, known if np.isfinite(hormesis) else "One kind of curve only: P(hormesis) cannot be told")
+    keep(
+        weight=shown(table["weight"].values, "posterior probability of a curve", model=names),
+        prior_weight=shown(table["prior_weight"].values, "prior probability of a curve", model=names),
+        prob_hormesis=shown(hormesis, "posterior probability of hormesis"),
+    )
     handles = [
-        Patch(facecolor=GREEN, edgecolor=INK, linewidth=0.5, label="hormetic"),
-        Patch(facecolor="#D9D9D9", edgecolor=INK, linewidth=0.5, hatch="//////", label="not hormetic"),
+        Patch(label="hormetic", **look().hormetic),
+        Patch(label="not hormetic", **look().null),
         Line2D([], [], label="prior probability", marker="|", linestyle="none", color=INK, markersize=7, mew=1.4),
     ]
-    legend(figure, axes, handles, own=ax is None, columns=3)
+    legend(figure, axes, handles, own=ax is None)
     return figure
 
 
 @styled
 def plot_predictive(
-    fit: xr.DataTree, *, width: Width = "single", ax: Axes | None = None, show_subjects: bool = False
+    fit: xr.DataTree,
+    *,
+    width: Width = "single",
+    palette: Palette = "light",
+    ax: Axes | None = None,
+    show_subjects: bool = False,
 ) -> Figure:
     """Draw the observed responses against those that the fitted model predicts at the same doses.
 
@@ -195,6 +219,8 @@ def plot_predictive(
         As `fit` returns it.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     show_subjects : bool
@@ -210,30 +236,44 @@ def plot_predictive(
     tested = dose[dose > 0]
     axis = DoseAxis(tested.min() / 1.5, tested.max() * 1.5, zero=bool(dose.min() == 0))
     axis.apply(axes, label(trial["dose"], "dose"))
-    for one in np.unique(dose):
-        group = predicted.values[..., dose == one]
-        wide, narrow = np.quantile(group, [0.025, 0.975]), np.quantile(group.mean(axis=-1), [0.025, 0.975])
-        bar = {"linewidth": 7, "solid_capstyle": "butt"}
-        axes.plot([one, one], wide, color=WIDE, zorder=1, gid="single", **bar)
-        axes.plot([one, one], narrow, color=NARROW, zorder=1.5, gid="mean", **bar)
+    _draw_predicted(axes, predicted, trial)
     hidden = "subject" in trial and not show_subjects
     groups = crowds(trial) if hidden else [(one, trial["response"].values[dose == one]) for one in np.unique(dose)]
-    mark = {"marker": "D", "linestyle": "none", "markersize": 4, "markerfacecolor": ORANGE, "markeredgecolor": INK}
-    drawn = [one for one, _ in groups], [group.mean() for _, group in groups]
-    axes.plot(*drawn, zorder=4, markeredgewidth=0.5, gid="group_means", **mark)
+    mark = {"marker": "D", "linestyle": "none", "markersize": 4, "markerfacecolor": look().mean}
+    mark |= {"markeredgecolor": INK, "markeredgewidth": 0.5}
+    drawn = np.array([one for one, _ in groups]), np.array([group.mean() for _, group in groups])
+    axes.plot(*drawn, zorder=4, gid="group_means", **mark)
+    keep(group_mean=shown(drawn[1], "observed mean", units_of(trial["response"]), group_dose=dosed(drawn[0], trial)))
     if axis.zero:
         axis.mark_break(axes)
     # Ordered categories are predicted as such, and not as the probability that their curve is.
     named = trial if fit.attrs["family"] == "ordinal" else outcome_of(fit)
     axes.set_ylabel(label(named["response"], "response"), parse_math=False)
     handles = [
-        Patch(color=WIDE, linewidth=0, label="predicted responses, 95 %"),
-        Patch(color=NARROW, linewidth=0, label="predicted group mean, 95 %"),
+        Patch(label="predicted responses, 95 %", **look().wide),
+        Patch(label="predicted group mean, 95 %", **look().narrow),
         *([] if hidden else [draw_data(axes, trial)]),
-        Line2D([], [], markeredgewidth=0.5, label="observed group mean", **mark),
+        Line2D([], [], label="observed group mean", **mark),
     ]
-    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 4)
+    legend(figure, axes, handles, own=ax is None)
     return figure
+
+
+def _draw_predicted(axes: Axes, predicted: xr.DataArray, trial: xr.Dataset) -> None:
+    """Draw bars of single responses and of their mean, at every dose."""
+    dose = trial["dose"].values
+    ends, bar = [], {"linewidth": 7, "solid_capstyle": "butt"}
+    for one in np.unique(dose):
+        group = predicted.values[..., dose == one]
+        ends.append([np.quantile(each, [0.025, 0.975]) for each in (group, group.mean(axis=-1))])
+        axes.plot([one, one], ends[-1][0], color=look().wide["facecolor"], zorder=1, gid="single", **bar)
+        axes.plot([one, one], ends[-1][1], color=look().narrow["facecolor"], zorder=1.5, gid="mean", **bar)
+    singles, means = np.array(ends).transpose(1, 0, 2)
+    at, unit = {"dose": dosed(np.unique(dose), trial), "ci_bound": ["lower", "upper"]}, units_of(trial["response"])
+    keep(
+        predicted=shown(singles, "predicted responses, 95 %", unit, **at),
+        predicted_mean=shown(means, "predicted mean of the group, 95 %", unit, **at),
+    )
 
 
 SHOWING = ("window", "predictive")  # figures that can show rows
@@ -291,6 +331,7 @@ def save_figures(
     folder: str | Path,
     *,
     width: Width = "single",
+    palette: Palette = "light",
     figures: Mapping[str, Figure] | None = None,
     show_subjects: bool = False,
 ) -> list[Path]:
@@ -304,6 +345,8 @@ def save_figures(
         Where to write; made if it is not there.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     figures : mapping, optional
         What `draw_figures` returns, where they are drawn already.
     show_subjects : bool

@@ -11,24 +11,12 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from hormesis_fit.checks.sensitivity import PRIORS, at_prior, far_words, prior_draws, prior_shares
 from hormesis_fit.curves import CURVE_SETS, Curve
-from hormesis_fit.figures.drawing import (
-    BLUE,
-    GREY,
-    NARROW,
-    WIDE,
-    DoseAxis,
-    Width,
-    canvas,
-    draw_rug,
-    label,
-    legend,
-    styled,
-    title,
-)
+from hormesis_fit.figures.axes import DoseAxis, dose_axis, draw_response
+from hormesis_fit.figures.drawing import canvas, dosed, draw_rug, label, legend, title, units_of
+from hormesis_fit.figures.palette import Palette, Width, keep, look, shown, styled
 from hormesis_fit.model.specification import CurveLike, Specification, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.windows.posterior import Member, domain
@@ -37,7 +25,6 @@ from hormesis_fit.wording import unknown
 GATE = 0.05  # share of prior curves that may be wild
 GATE_SIZE = 2000
 EXAMPLES = 6
-LEVELS = [0.025, 0.25, 0.5, 0.75, 0.975]
 
 
 def prior_gate(
@@ -128,6 +115,7 @@ def plot_prior(
     family: str = "gaussian",
     draws: int = 2000,
     width: Width = "single",
+    palette: Palette = "light",
     ax: Axes | None = None,
     random_seed: int = 0,
 ) -> Figure:
@@ -147,6 +135,8 @@ def plot_prior(
         Prior curves behind the bands.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     random_seed : int
@@ -164,15 +154,17 @@ def plot_prior(
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 20:
         raise ValueError(f"draws must be a whole number of at least 20, got {draws!r}.")
     specification = specify(trial, curve=curve, family=family, priors=priors)
-    dose, curves, control = _prior_curves(specification, trial, draws, random_seed)
+    curves, control = _prior_curves(specification, trial, draws, random_seed)
     figure, axes = canvas(ax, width, 0.86)
-    axis = DoseAxis(*domain(trial), zero=True)
-    axis.apply(axes, label(trial["dose"], "dose"))
-    handles = [*_draw_bands(axes, axis, dose, curves, control), draw_rug(axes, trial)]
+    axis = dose_axis(axes, trial)
+    handles = draw_response(axes, axis, curves, control, trial, words="prior mean response", dashed=False)
+    handles += [_draw_examples(axes, axis, curves, control, trial), draw_rug(axes, trial)]
+    ends = np.quantile(np.column_stack([control, curves.values]), [0.025, 0.975], axis=0)
+    low, high = ends.min(), ends.max()
+    axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
-    axis.mark_break(axes)
-    title(axes, f"{specification.curve.label} before any data: {_gate_words(specification, trial, random_seed)}", width)
-    legend(figure, axes, handles, own=ax is None, columns=2 if width == "single" else 5)
+    title(axes, f"{specification.curve.label} before any data: {_gate_words(specification, trial, random_seed)}")
+    legend(figure, axes, handles, own=ax is None)
     return figure
 
 
@@ -192,8 +184,8 @@ def _percent(share: float) -> str:
 
 def _prior_curves(
     specification: Specification, trial: xr.Dataset, draws: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Doses, prior curves of shape (draw, dose), and their controls of shape (draw,)."""
+) -> tuple[xr.DataArray, np.ndarray]:
+    """Prior curves, dims (draw, dose), and their controls of shape (draw,)."""
     low, high = domain(trial)
     tested = trial["dose"].values[trial["dose"].values > 0]
     dose = np.union1d(np.geomspace(low, high, 181), tested)
@@ -201,27 +193,21 @@ def _prior_curves(
     curve = at_prior(specification.curve, drawn)
     with np.errstate(over="ignore"):
         values = np.broadcast_to(curve(dose[None, :]), (draws, dose.size))
-    return dose, values, np.broadcast_to(curve.control, (draws, 1))[:, 0]
+    control = np.broadcast_to(curve.control, (draws, 1))[:, 0]
+    return xr.DataArray(values, dims=("draw", "dose"), coords={"dose": dose}), control
 
 
-def _draw_bands(ax: Axes, axis: DoseAxis, dose: np.ndarray, curves: np.ndarray, control: np.ndarray) -> list:
-    bands, at_zero, stub = np.quantile(curves, LEVELS, axis=0), np.quantile(control, LEVELS), axis.around_zero()
-    for first, last, colour, name in ((0, 4, WIDE, "95"), (1, 3, NARROW, "50")):
-        ax.fill_between(dose, bands[first], bands[last], color=colour, linewidth=0, zorder=1, gid=f"band_{name}")
-        ax.fill_between(stub, at_zero[first], at_zero[last], color=colour, linewidth=0, gid=f"control_{name}")
-    for values, start in zip(curves[:EXAMPLES], control[:EXAMPLES], strict=True):
-        ax.plot(dose, values, color=GREY, linewidth=0.6, zorder=2, gid="example")
-        ax.plot(stub, [start] * 2, color=GREY, linewidth=0.6, zorder=2, gid="example_control")
-    ax.plot(dose, bands[2], color=BLUE, linewidth=1.2, zorder=2.5, gid="median")
-    ax.plot(stub, [at_zero[2]] * 2, color=BLUE, linewidth=1.2, zorder=2.5, gid="median_control")
-    low, high = min(bands[0].min(), at_zero[0]), max(bands[4].max(), at_zero[4])
-    ax.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-    return [
-        Line2D([], [], color=BLUE, linewidth=1.2, label="prior mean response, median"),
-        Patch(color=NARROW, linewidth=0, label="its 50 % interval"),
-        Patch(color=WIDE, linewidth=0, label="its 95 % interval"),
-        Line2D([], [], color=GREY, linewidth=0.6, label="single prior curves"),
-    ]
+def _draw_examples(ax: Axes, axis: DoseAxis, curves: xr.DataArray, control: np.ndarray, trial: xr.Dataset) -> Line2D:
+    """Draw a few single curves; return their legend."""
+    dose, some, stub = curves["dose"].values, curves.values[:EXAMPLES], axis.around_zero()
+    style = {"color": look().quiet, "linewidth": 0.6}
+    for values, start in zip(some, control[:EXAMPLES], strict=True):
+        ax.plot(dose, values, zorder=2, gid="example", **style)
+        ax.plot(stub, [start] * 2, zorder=2, gid="example_control", **style)
+    whole = np.column_stack([control[:EXAMPLES], some])
+    at, words = dosed(np.insert(dose, 0, 0.0), trial), "single prior curve"
+    keep(example=shown(whole, words, units_of(trial["response"]), example_draw=np.arange(len(some)), dose=at))
+    return Line2D([], [], label="single prior curves", **style)
 
 
 __all__ = ["plot_prior", "prior_gate"]

@@ -9,16 +9,18 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
-from hormesis_fit.figures.drawing import INK, VERMILION, Width, canvas, label, legend, number, styled, title
+from hormesis_fit.figures.axes import DoseAxis
+from hormesis_fit.figures.drawing import canvas, label, legend, number, title, units_of
+from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, shown, styled
 
 ISOBOLES = 5
-COLOURS = "cividis"  # reads the same in grey, and for colour-blind eyes
 
 
 @styled
 def plot_dose_interval(
-    surface: xr.Dataset, *, width: Width = "single", ax: Axes | None = None, **options: Any
+    surface: xr.Dataset, *, width: Width = "single", palette: Palette = "light", ax: Axes | None = None, **options: Any
 ) -> Figure:
     """Draw the probability of the benefit over dose and interval.
 
@@ -28,6 +30,8 @@ def plot_dose_interval(
         As `dose_interval` returns it, dims (interval, dose).
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     **options
@@ -49,20 +53,23 @@ def plot_dose_interval(
     positive = dose > 0
     dose, height = dose[positive], surface["probability"].values[:, positive]
     figure, axes = canvas(ax, width, 0.72)
-    drawn = {"vmin": 0, "vmax": 1, "cmap": COLOURS, "shading": "nearest", "rasterized": True} | options
+    drawn = {"vmin": 0, "vmax": 1, "cmap": look().surface, "shading": "nearest", "rasterized": True} | options
     mesh = axes.pcolormesh(dose, interval, height, **drawn)
-    axes.set(xscale="log", yscale="log", xlim=(dose[0], dose[-1]), ylim=_ends(interval))
+    DoseAxis(float(dose[0]), float(dose[-1]), zero=False).apply(axes, label(surface["dose"], "dose"))
+    axes.set(yscale="log", ylim=_ends(interval))
     axes.set_yticks(interval, [number(value) for value in interval], minor=False)
     axes.set_yticks([], minor=True)
+    at = {"interval": surface["interval"], "dose": surface["dose"].isel(dose=positive)}
+    keep(probability=shown(height, "probability of the benefit", **at))
     level = float(surface.attrs["level"])
     handles = [_edges(axes, surface, level)]
     handles.append(_isoboles(axes, dose, interval))
-    axes.set(xlabel=label(surface["dose"], "dose"), ylabel=label(surface["interval"], "interval"))
+    axes.set_ylabel(label(surface["interval"], "interval"), parse_math=False)
     bar = figure.colorbar(mesh, ax=axes, pad=0.02)
     bar.set_label("probability of the benefit")
     bar.outline.set_visible(False)
-    legend(figure, axes, handles, own=ax is None, columns=2)
-    title(axes, "Which dose, and how often", width)
+    legend(figure, axes, handles, own=ax is None)
+    title(axes, "Which dose, and how often")
     return figure
 
 
@@ -77,16 +84,22 @@ def _edges(axes: Axes, surface: xr.Dataset, level: float) -> Line2D:
     interval = surface["interval"].values
     low, high = _ends(interval)
     borders = np.concatenate([[low], np.sqrt(interval[:-1] * interval[1:]), [high]])
-    drawn = {"color": VERMILION, "linewidth": 1.5}
+    drawn, halo = {"color": look().mark, "linewidth": 1.5}, [withStroke(linewidth=3, foreground="white")]
     for name in ("window_lower", "window_upper"):
-        axes.vlines(surface[name].values, borders[:-1], borders[1:], gid=name, **drawn)
+        ends, unit = surface[name].values, units_of(surface["dose"])
+        axes.vlines(ends, borders[:-1], borders[1:], gid=name, path_effects=halo, **drawn)
+        keep(**{name: shown(ends, name.replace("_", " "), unit, interval=surface["interval"])})
     return Line2D([], [], **drawn, label=f"edges of the window at {level:.0%}")
 
 
 def _isoboles(axes: Axes, dose: np.ndarray, interval: np.ndarray) -> Line2D:
     """Lines along which the dose per time is the same."""
     low, high = np.log(dose[0] / interval[-1]), np.log(dose[-1] / interval[0])
+    drawn, halo = (
+        {"color": INK, "linewidth": 0.7, "linestyle": (0, (4, 3))},
+        [withStroke(linewidth=1.7, foreground="white")],
+    )
     for daily in np.exp(np.linspace(low, high, ISOBOLES + 2)[1:-1]):
         ends = np.array(_ends(interval))
-        axes.plot(daily * ends, ends, color="white", linewidth=0.7, linestyle=(0, (4, 3)), gid="isobole")
-    return Line2D([], [], color=INK, linewidth=0.7, linestyle=(0, (4, 3)), label="equal dose per time")
+        axes.plot(daily * ends, ends, gid="isobole", path_effects=halo, **drawn)
+    return Line2D([], [], label="equal dose per time", **drawn)

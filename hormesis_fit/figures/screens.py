@@ -10,38 +10,29 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
+from hormesis_fit.figures.axes import DoseAxis, dose_axis, draw_response
 from hormesis_fit.figures.drawing import (
-    BLUE,
-    DARK,
-    GREY,
-    INK,
-    VERMILION,
-    WIDE,
-    WIDTHS,
-    DoseAxis,
-    Picture,
-    Width,
     canvas,
     chance,
     draw_data,
     equals,
     label,
     legend,
-    styled,
+    panels,
     title,
+    units_of,
 )
+from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, panel, shown, styled
 from hormesis_fit.inference.fitting import fit
 from hormesis_fit.phrases import printable
 from hormesis_fit.screening.store import ranking
 from hormesis_fit.screening.tables import cut
 from hormesis_fit.trials.reading import read_trial
-from hormesis_fit.windows.posterior import domain
 from hormesis_fit.windows.prediction import predict
 from hormesis_fit.wording import listing, quote
 
@@ -50,7 +41,9 @@ TICKS = (0.001, 0.1, 0.5, 0.9, 0.999, 0.99999)
 
 
 @styled
-def plot_volcano(screen: xr.Dataset, *, names: int = 5, width: Width = "single", ax: Axes | None = None) -> Figure:
+def plot_volcano(
+    screen: xr.Dataset, *, names: int = 5, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
+) -> Figure:
     """Draw the probability of hormesis of every curve over its peak stimulation.
 
     Parameters
@@ -61,6 +54,8 @@ def plot_volcano(screen: xr.Dataset, *, names: int = 5, width: Width = "single",
         How many of the surest curves to name.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
 
@@ -70,35 +65,47 @@ def plot_volcano(screen: xr.Dataset, *, names: int = 5, width: Width = "single",
     """
     probability = screen["prob_hormesis"].values
     peak = screen["peak_stimulation"].sel(statistic="median").values
-    shown = np.isfinite(probability) & np.isfinite(peak)
-    if not shown.any():
+    known = np.isfinite(probability) & np.isfinite(peak)
+    if not known.any():
         raise ValueError("No curve has a probability of hormesis: screen with hormetic and other curves together.")
     with np.errstate(divide="ignore"):
         height = np.clip(np.log10(probability) - np.log10(1 - probability), -CEILING, CEILING)
     chosen = screen["selected"].values.astype(bool)
     figure, axes = canvas(ax, width, 0.85)
     style = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "alpha": 0.6}
-    size = 3 if shown.sum() < 1000 else 1.8
-    for part, colour, words in ((~chosen, GREY, "other curves"), (chosen, VERMILION, "selected")):
-        which = shown & part
+    size = 3 if known.sum() < 1000 else 1.8
+    for part, colour, words in ((~chosen, look().quiet, "other curves"), (chosen, look().mark, "selected")):
+        which = known & part
         name = words.replace(" ", "_")
         axes.plot(100 * peak[which], height[which], color=colour, markersize=size, gid=name, zorder=2, **style)
-    low, high = np.quantile(100 * peak[shown], [0.0, 0.999])
+    _keep_volcano(screen, known)
+    low, high = np.quantile(100 * peak[known], [0.0, 0.999])
     axes.set_xlim(min(low, 0.0), high * 1.15 + 1)
-    axes.set_ylim(max(height[shown].min() - 0.3, -CEILING), min(height[shown].max() + 0.5, CEILING + 0.3))
+    axes.set_ylim(max(height[known].min() - 0.3, -CEILING), min(height[known].max() + 0.5, CEILING + 0.3))
     ticks = [one for one in TICKS if axes.get_ylim()[0] <= np.log10(one / (1 - one)) <= axes.get_ylim()[1]]
     axes.set_yticks([np.log10(one / (1 - one)) for one in ticks], [f"{one:g}" for one in ticks])
     _name_surest(axes, screen, 100 * peak, height, names)
     axes.set_xlabel("peak stimulation (% of control)")
     axes.set_ylabel("probability of hormesis, on the scale of log odds")
     rate = f"{screen.attrs['fdr_level']:.0%}"
-    title(axes, f"{int(chosen.sum())} of {shown.sum()} curves selected at a false discovery rate of {rate}", width)
+    title(axes, f"{int(chosen.sum())} of {known.sum()} curves selected at a false discovery rate of {rate}")
     handles = [
-        Line2D([], [], color=VERMILION, label="selected", **style),
-        Line2D([], [], color=GREY, label="other curves", **style),
+        Line2D([], [], color=look().mark, label="selected", **style),
+        Line2D([], [], color=look().quiet, label="other curves", **style),
     ]
-    legend(figure, axes, handles, own=ax is None, columns=2)
+    legend(figure, axes, handles, own=ax is None)
     return figure
+
+
+def _keep_volcano(screen: xr.Dataset, known: np.ndarray) -> None:
+    part = screen.isel(curve_id=known)
+    labels = {"curve_id": part["curve_id"]}
+    peak = part["peak_stimulation"].sel(statistic="median").values
+    keep(
+        peak_stimulation=shown(peak, "median peak stimulation, relative to the control", **labels),
+        prob_hormesis=shown(part["prob_hormesis"].values, "probability of hormesis", **labels),
+        selected=shown(part["selected"].values, "whether the curve is selected", **labels),
+    )
 
 
 def _name_surest(axes: Axes, screen: xr.Dataset, across: np.ndarray, up: np.ndarray, names: int) -> None:
@@ -126,7 +133,7 @@ def _short(text: object, most: int = 18) -> str:
 
 @styled
 def plot_window_ladder(
-    screen: xr.Dataset, *, most: int = 30, width: Width = "single", ax: Axes | None = None
+    screen: xr.Dataset, *, most: int = 30, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
 ) -> Figure:
     """Draw the windows of the surest curves, one under the other.
 
@@ -138,6 +145,8 @@ def plot_window_ladder(
         Most curves to draw.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
 
@@ -154,23 +163,37 @@ def plot_window_ladder(
     figure, axes = canvas(ax, width, max(0.35, 0.12 + 0.045 * len(chosen)))
     DoseAxis(lower.min() / 1.3, upper.max() * 1.3, zero=False).apply(axes, label(part["window_lower"], "dose"))
     rows = np.arange(len(chosen))[::-1]
-    axes.barh(rows, upper - lower, left=lower, height=0.6, color=DARK, linewidth=0, gid="windows", zorder=1)
+    bar = look().window | {"edgecolor": INK, "linewidth": 0.4}
+    axes.barh(rows, upper - lower, left=lower, height=0.6, gid="windows", zorder=1, **bar)
     between = peak.sel(statistic=["lower", "upper"]).values
     limits = axes.get_xlim()
     for row, (low, high), middle in zip(rows, between, peak.sel(statistic="median").values, strict=True):
-        axes.plot(np.clip([low, high], *limits), [row, row], color=BLUE, linewidth=0.8, zorder=2)
-        axes.plot([middle], [row], color=BLUE, marker="o", markersize=2.6, zorder=3)
+        axes.plot(np.clip([low, high], *limits), [row, row], color=look().line, linewidth=0.8, zorder=2)
+        axes.plot([middle], [row], color=look().line, marker="o", markersize=2.6, zorder=3)
     axes.set_yticks(rows, [_short(one, 24) for one in chosen], parse_math=False)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-0.7, len(chosen) - 0.3)
     axes.set_xlabel(_dose_words(screen))
     level = float(screen.attrs["level"])
-    title(axes, f"The {len(chosen)} surest of {screen.sizes['curve_id']} curves that have a window", width)
+    title(axes, f"The {len(chosen)} surest of {screen.sizes['curve_id']} curves that have a window")
+    unit, labels = units_of(screen["best_dose"]), {"curve_id": part["curve_id"]}
+    order = ["median", "lower", "upper"]
+    keep(
+        window_lower=shown(lower, "lower edge of the window", unit, **labels),
+        window_upper=shown(upper, "upper edge of the window", unit, **labels),
+        peak_dose=shown(
+            peak.sel(statistic=order).transpose("curve_id", "statistic").values,
+            "peak dose",
+            unit,
+            **labels,
+            statistic=order,
+        ),
+    )
     handles = [
-        Patch(color=DARK, linewidth=0, label=f"window at probability {level:g}"),
-        Line2D([], [], color=BLUE, marker="o", markersize=2.6, linewidth=0.8, label="peak dose, 95 % interval"),
+        Patch(label=f"window at probability {level:g}", **bar),
+        Line2D([], [], color=look().line, marker="o", markersize=2.6, linewidth=0.8, label="peak dose, 95 % interval"),
     ]
-    legend(figure, axes, handles, own=ax is None, columns=2)
+    legend(figure, axes, handles, own=ax is None)
     return figure
 
 
@@ -187,7 +210,13 @@ def _surest(screen: xr.Dataset) -> list[str]:
 
 @styled
 def plot_small_multiples(
-    screen: xr.Dataset, *, table: Any, curve_ids: Sequence[str] | None = None, most: int = 12, width: Width = "double"
+    screen: xr.Dataset,
+    *,
+    table: Any,
+    curve_ids: Sequence[str] | None = None,
+    most: int = 12,
+    width: Width = "double",
+    palette: Palette = "light",
 ) -> Figure:
     """Draw curves of a screen with their responses and windows, each in a panel of its own.
 
@@ -203,6 +232,8 @@ def plot_small_multiples(
         Most panels.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
 
     Returns
     -------
@@ -212,30 +243,23 @@ def plot_small_multiples(
     -----
     The lines are the mean response of the best family of each curve, which is fitted again, with its 95 % interval.
     """
-    if width not in WIDTHS:
-        raise ValueError(f'width must be "single" (89 mm) or "double" (183 mm), got {width!r}.')
     known = set(screen["curve_id"].values.tolist())
     wanted = list(_surest(screen) if curve_ids is None else map(str, curve_ids))[:most]
     if not wanted or not set(wanted) <= known:
         missing = listing([one for one in wanted if one not in known]) or "none"
         raise ValueError(f"Expected labels of curves of the screen, got {missing}: see screen.curve_id.")
     trials = _trials(screen, table, wanted)
-    columns = min(len(wanted), 2 if width == "single" else 4)
-    rows = -(-len(wanted) // columns)
-    inches = WIDTHS[width]
-    figure = Picture(figsize=(inches, 0.6 + rows * inches / columns * 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
-    for place, one in enumerate(wanted):
-        axes = figure.add_subplot(rows, columns, place + 1)
-        _draw_curve(axes, screen.sel(curve_id=one), trials[one], place + columns >= len(wanted))
+    figure, places, columns = panels(len(wanted), width, columns=2 if width == "single" else 4, height=0.75)
+    handles: list = []
+    for place, (one, axes) in enumerate(zip(wanted, places, strict=True)):
+        with panel(one):
+            found = _draw_curve(axes, screen.sel(curve_id=one), trials[one], place + columns >= len(wanted))
+        handles = max(handles, found, key=len)
     figure.supylabel(label(trials[wanted[0]]["response"], "response"), fontsize=7, parse_math=False)
     level = float(screen.attrs["level"])
-    handles = [
-        Line2D([], [], color=BLUE, linewidth=1, label="mean response, median"),
-        Patch(color=WIDE, linewidth=0, label="its 95 % interval"),
-        Patch(color=DARK, linewidth=0, label=f"window at probability {level:g}"),
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, handlelength=1.8)
+    if np.isfinite(screen["window_lower"].sel(curve_id=wanted).values).any():
+        handles.append(Patch(label=f"window at probability {level:g}", **look().window))
+    legend(figure, places[0], handles, own=True)
     return figure
 
 
@@ -258,28 +282,32 @@ def _trials(screen: xr.Dataset, table: Any, wanted: Sequence[str]) -> dict[str, 
     return {one: read_trial(tables[one], **reading) for one in wanted}
 
 
-def _draw_curve(axes: Axes, curve: xr.Dataset, trial: xr.Dataset, lowest: bool) -> None:
-    """Draw one panel."""
-    low, high = domain(trial)
-    axis = DoseAxis(low, high, zero=bool((trial["dose"].values == 0).any()))
-    axis.apply(axes, label(trial["dose"], "dose") if lowest else "")
-    edges = float(curve["window_lower"]), float(curve["window_upper"])
+def _draw_curve(axes: Axes, curve: xr.Dataset, trial: xr.Dataset, lowest: bool) -> list:
+    """Draw one panel; return its legend."""
+    axis = dose_axis(axes, trial, zero=bool((trial["dose"].values == 0).any()), named=lowest)
+    edges, unit = (float(curve["window_lower"]), float(curve["window_upper"])), units_of(trial["dose"])
     if np.isfinite(edges[0]):
-        axes.axvspan(*edges, color=DARK, linewidth=0, zorder=0, gid="window")
-    best = str(curve["best_model"].values)
+        axes.axvspan(*edges, zorder=0, gid="window", **look().window)
+        keep(
+            **{
+                f"window_{end}": shown(edge, f"{end} edge of the window", unit)
+                for end, edge in zip(("lower", "upper"), edges, strict=True)
+            }
+        )
+    best, handles = str(curve["best_model"].values), []
     if best:
         fitted = fit(trial, curve=best, engine="importance", vary={}, draws=250, random_seed=1)
-        lines = predict(fitted).quantile([0.025, 0.5, 0.975], dim=("chain", "draw"))
-        below, middle, above = lines.values
-        axes.fill_between(lines["dose"], below, above, color=WIDE, linewidth=0, zorder=1, gid="band_95")
-        axes.plot(lines["dose"], middle, color=BLUE, linewidth=1, zorder=2.5, gid="median")
-    draw_data(axes, trial)
+        control = predict(fitted, doses=[0.0]).values.ravel() if axis.zero else None
+        handles = draw_response(axes, axis, predict(fitted), control, trial, inner=False)
+    data = draw_data(axes, trial)
+    data.set_label("responses")
     spread = np.ptp(trial["response"].values)
     axes.set_ylim(trial["response"].values.min() - 0.12 * spread, trial["response"].values.max() + 0.12 * spread)
     if "control" in trial.attrs:
-        axes.axhline(trial.attrs["control"], color=INK, linewidth=0.5, linestyle=(0, (2, 2)), zorder=1.5)
-    if axis.zero:
-        axis.mark_break(axes)
+        given = float(trial.attrs["control"])
+        axes.axhline(given, color=INK, linewidth=0.5, linestyle=(0, (2, 2)), zorder=1.5, gid="control")
+        keep(control=shown(given, "control response as given", units_of(trial["response"])))
     probability = float(curve["prob_hormesis"])
     words = f", P {equals(chance(probability))}" if np.isfinite(probability) else ""
     axes.set_title(f"{_short(curve['curve_id'].values)}{words}", parse_math=False, pad=2)
+    return [*handles, data]

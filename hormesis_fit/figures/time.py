@@ -13,21 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hormesis_fit.drift.courses import start_of
-from hormesis_fit.figures.drawing import (
-    BLUE,
-    GREEN,
-    GREY,
-    INK,
-    ORANGE,
-    VERMILION,
-    Width,
-    canvas,
-    label,
-    legend,
-    number,
-    styled,
-    title,
-)
+from hormesis_fit.figures.drawing import canvas, label, legend, number, title, units_of
+from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, shown, styled
 from hormesis_fit.phrases import printable
 from hormesis_fit.windows.persistence import window_over_time
 from hormesis_fit.windows.posterior import domain, trial_of
@@ -35,7 +22,7 @@ from hormesis_fit.windows.timecourse import sensitivity_over_time
 
 POINTS = 60
 MOST = 5  # histories in one figure: more bands hide each other
-COLOURS = (BLUE, GREEN, ORANGE, VERMILION, GREY)
+LEVELS, THREE = [0.025, 0.25, 0.5, 0.75, 0.975], [0.025, 0.5, 0.975]
 UNCHANGED = 1e-9  # a sensitivity that differs from 1 by rounding alone
 APART = 0.07  # least distance of names from each other, as a share of the height of the axes
 
@@ -56,6 +43,7 @@ def plot_sensitivity(
     target: str | None = None,
     times: Sequence[float] | None = None,
     width: Width = "single",
+    palette: Palette = "light",
     ax: Axes | None = None,
     **asked: Any,
 ) -> Figure:
@@ -71,6 +59,8 @@ def plot_sensitivity(
         Times from the first visit on, also beyond the last [time]; by default those of the trial.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     **asked
@@ -94,20 +84,22 @@ def plot_sensitivity(
     figure, axes = canvas(ax, width, 0.74)
     axes.axhline(1.0, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), gid="unchanged")
     if "history" in found[target].dims:
-        handles = _draw_histories(axes, found[target], width)
+        handles = _draw_histories(axes, found[target])
         axes.set_ylabel("sensitivity, relative to no drug", parse_math=False)
     else:
         handles = _draw_process(axes, np.exp(found[target]))
         axes.set_ylabel(f"{target}, as a factor", parse_math=False)
     if asked.get("regimen") is None:  # another schedule has no visits
-        handles.append(_draw_visits(axes, np.unique(trial["time"].values), found["time"].values[-1]))
+        handles.append(_draw_visits(axes, trial, found["time"].values[-1]))
     axes.set_xlabel(label(trial["time"], "time"), parse_math=False)
-    legend(figure, axes, handles, own=ax is None, columns=3)
+    legend(figure, axes, handles, own=ax is None)
     return figure
 
 
-def _draw_visits(axes: Axes, visits: np.ndarray, end: float) -> Line2D:
+def _draw_visits(axes: Axes, trial: xr.Dataset, end: float) -> Line2D:
     """Mark the visits, and the last one where the figure goes on beyond it; return their legend."""
+    visits = np.unique(trial["time"].values)
+    keep(visits=shown(visits, "time of a visit", units_of(trial["time"]), visit=np.arange(visits.size)))
     axes.plot(visits, np.zeros_like(visits), "|", color=INK, transform=axes.get_xaxis_transform(), gid="visits")
     if end > visits[-1]:
         axes.axvline(visits[-1], color=INK, linewidth=0.5, linestyle=":", gid="last_visit")
@@ -117,11 +109,13 @@ def _draw_visits(axes: Axes, visits: np.ndarray, end: float) -> Line2D:
 def _draw_process(axes: Axes, factor: xr.DataArray) -> list[Patch | Line2D]:
     """Draw median and bands of a factor on a log axis; return their legend."""
     moments, handles = factor["time"].values, []
-    for mass, opacity in ((0.95, 0.2), (0.5, 0.45)):
-        low, high = factor.quantile([(1 - mass) / 2, (1 + mass) / 2], ("chain", "draw")).values
-        axes.fill_between(moments, low, high, color=BLUE, alpha=opacity, linewidth=0, gid=f"band_{mass:g}")
-        handles.append(Patch(color=BLUE, alpha=opacity, label=f"{100 * mass:g} % of the posterior"))
-    axes.plot(moments, factor.median(("chain", "draw")), color=BLUE, linewidth=1.2, gid="median")
+    bands = factor.quantile(LEVELS, ("chain", "draw")).transpose("quantile", "time").values
+    for mass, fill, low, high in ((0.95, look().wide, 0, 4), (0.5, look().narrow, 1, 3)):
+        axes.fill_between(moments, bands[low], bands[high], gid=f"band_{mass:g}", **fill)
+        handles.append(Patch(label=f"{100 * mass:g} % of the posterior", **fill))
+    axes.plot(moments, bands[2], color=look().line, linewidth=1.2, gid="median")
+    handles.append(Line2D([], [], color=look().line, linewidth=1.2, label="median"))
+    keep(factor=shown(bands, "sensitivity as a factor", quantile=LEVELS, time=factor["time"]))
     axes.set_yscale("log")
     ticks = [
         tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20) if axes.get_ylim()[0] <= tick <= axes.get_ylim()[1]
@@ -131,25 +125,27 @@ def _draw_process(axes: Axes, factor: xr.DataArray) -> list[Patch | Line2D]:
     return handles
 
 
-def _draw_histories(axes: Axes, seen: xr.DataArray, width: Width) -> list[Patch | Line2D]:
+def _draw_histories(axes: Axes, seen: xr.DataArray) -> list[Patch | Line2D]:
     """Draw what a mechanism has come to in some histories, each named at the end of its line; return a legend."""
     total = seen.sizes["history"]
     # Without the drug sensitivity is the line of 1 that is there already.
     dosed = np.flatnonzero((abs(seen - 1) > UNCHANGED).any(("chain", "draw", "time")))
     some = dosed if dosed.size else np.arange(total)
-    shown = seen.isel(history=some[np.unique(np.linspace(0, some.size - 1, MOST).round().astype(int))])
-    low, middle, high = shown.quantile([0.025, 0.5, 0.975], ("chain", "draw")).transpose("quantile", "history", "time")
-    moments = seen["time"].values
-    for k, colour in zip(range(shown.sizes["history"]), COLOURS, strict=False):
-        axes.fill_between(moments, low[k], high[k], color=colour, alpha=0.18, linewidth=0, gid="band_0.95")
-        axes.plot(moments, middle[k], color=colour, linewidth=1.2, gid="median")
+    some_of = seen.isel(history=some[np.unique(np.linspace(0, some.size - 1, MOST).round().astype(int))])
+    bands = some_of.quantile(THREE, ("chain", "draw")).transpose("quantile", "history", "time")
+    low, middle, high = bands.values
+    moments, styles = seen["time"].values, look().series
+    names = [printable(str(name)) for name in some_of["history"].values]
+    keep(sensitivity=shown(bands, "sensitivity", quantile=THREE, history=names, time=seen["time"]))
+    for k, style in zip(range(len(names)), styles, strict=False):
+        axes.fill_between(moments, low[k], high[k], color=style["color"], alpha=0.18, linewidth=0, gid="band_0.95")
+        axes.plot(moments, middle[k], linewidth=1.2, gid="median", **style)
     axes.set_ylim(0.0, 1.05 * max(1.0, float(high.max())))
     axes.set_xlim(right=float(moments[-1]))
     if total > 1:
-        names = [printable(str(name)) for name in shown["history"].values]
-        _name_ends(axes, float(moments[-1]), middle.isel(time=-1).values, names)
+        _name_ends(axes, float(moments[-1]), middle[:, -1], names)
     if some.size > MOST:
-        title(axes, f"{MOST} of {total} dosing histories.", width)
+        title(axes, f"{MOST} of {total} dosing histories.")
     return [
         Line2D([], [], color=INK, linewidth=1.2, label="median"),
         Patch(color=INK, alpha=0.18, label="95 % of the posterior"),
@@ -167,7 +163,7 @@ def _name_ends(axes: Axes, end: float, heights: np.ndarray, names: Sequence[str]
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
-            color=COLOURS[k],
+            color=look().series[k]["color"],
             fontsize=6.5,
             annotation_clip=False,
             gid="history",
@@ -181,6 +177,7 @@ def plot_window_over_time(
     *,
     times: Sequence[float] | None = None,
     width: Width = "single",
+    palette: Palette = "light",
     ax: Axes | None = None,
     **asked: Any,
 ) -> Figure:
@@ -194,6 +191,8 @@ def plot_window_over_time(
         Times from the first visit on, also beyond the last [time]; by default the visits.
     width : {"single", "double"}
         One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
     ax : matplotlib.axes.Axes, optional
         Axes to draw in, instead of a figure of its own.
     **asked
@@ -208,36 +207,41 @@ def plot_window_over_time(
     figure, axes = canvas(ax, width, 0.74)
     moments, level = found["time"].values, float(found.attrs["level"])
     there = np.isfinite(found["window_lower"].values)
-    axes.fill_between(
-        moments,
-        found["window_lower"],
-        found["window_upper"],
-        where=there,
-        color=GREEN,
-        alpha=0.5,
-        linewidth=0,
-        gid="window",
-    )
-    axes.plot(moments, found["best_dose"], color=VERMILION, linewidth=1.2, marker="D", markersize=3, gid="best_dose")
-    given = trial["dose"].values > 0
-    axes.plot(
-        trial["time"].values[given], trial["dose"].values[given], "_", color=INK, markersize=4, zorder=1, gid="doses"
-    )
+    edges, best = (found["window_lower"].values, found["window_upper"].values), found["best_dose"].values
+    axes.fill_between(moments, *edges, where=there, gid="window", **look().window)
+    for edge in edges:
+        axes.plot(moments, edge, color=INK, linewidth=0.5, gid="edge")
+    point = {"color": look().mark, "marker": "D", "markersize": 3, "linewidth": 1.2}
+    axes.plot(moments, best, gid="best_dose", **point)
+    handles = [Patch(label=f"window, level {level:g}", **look().window), Line2D([], [], label="best dose", **point)]
+    handles.append(_draw_given(axes, trial))
+    unit = units_of(trial["dose"])
+    for name, values in (("window_lower", edges[0]), ("window_upper", edges[1]), ("best_dose", best)):
+        keep(**{name: shown(values, name.replace("_", " "), unit, time=found["time"])})
     axes.set_yscale("log")
     axes.set_ylim(*domain(trial))
     axes.yaxis.set_major_formatter(lambda dose, _: number(dose))
     axes.set_xlabel(label(trial["time"], "time"), parse_math=False)
     axes.set_ylabel(label(trial["dose"], "dose"), parse_math=False)
-    handles = [
-        Patch(color=GREEN, alpha=0.3, label=f"window, level {level:g}"),
-        Line2D([], [], color=VERMILION, marker="D", markersize=3, label="best dose"),
-        Line2D([], [], color=INK, marker="_", linestyle="none", label="doses given"),
-    ]
     lost = float(found["reestimate"])
     if np.isfinite(lost):
         axes.axvline(lost, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), gid="reestimate")
-        title(axes, f"From {number(lost)} on no dose reaches the level: estimate again.", width)
+        title(axes, f"From {number(lost)} on no dose reaches the level: estimate again.")
     if not there.any():
         axes.text(0.5, 0.5, "no dose reaches the level", transform=axes.transAxes, ha="center", gid="empty")
-    legend(figure, axes, handles, own=ax is None, columns=3)
+    legend(figure, axes, handles, own=ax is None)
     return figure
+
+
+def _draw_given(axes: Axes, trial: xr.Dataset) -> Line2D:
+    """Draw the doses of the trial at their times; return their legend."""
+    given = np.unique(np.column_stack([trial["time"].values, trial["dose"].values]), axis=0)
+    moments, doses = given[given[:, 1] > 0].T
+    style = {"color": INK, "marker": "_", "linestyle": "none", "markersize": 4}
+    axes.plot(moments, doses, zorder=1, gid="doses", **style)
+    order = np.arange(doses.size)
+    keep(
+        given_dose=shown(doses, "dose given", units_of(trial["dose"]), given=order),
+        given_time=shown(moments, "time at which it was given", units_of(trial["time"]), given=order),
+    )
+    return Line2D([], [], label="doses given", **style)
