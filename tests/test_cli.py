@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -662,6 +663,41 @@ def test_data_lists_prints_and_writes(folder, capsys):
     assert main(["data", "lettuce", "--out", "l.csv"]) == 2
     assert main(["data", "lettuce", "--out", "l.csv", "--overwrite"]) == 0
     assert main(["data", "lettuce", "--out", "no/l.csv"]) == 2
+
+
+def program():
+    from typer.main import get_command
+
+    from hormesis_fit.cli.fits import app
+
+    return get_command(app)
+
+
+def test_the_first_help_says_what_each_command_does_to_the_end():
+    known = program()
+    text = known.get_help(known.make_context("hormesis-fit", [], resilient_parsing=True, terminal_width=80))
+    assert "..." not in text.partition("Commands:")[2]
+    assert all(f"\n  {name} " in text for name in known.commands)
+
+
+@pytest.mark.parametrize("name", ["fit", "screen", "next", "design"])
+def test_every_option_stands_in_one_section_of_the_help(name):
+    from hormesis_fit.cli.guide import SECTIONS
+
+    placed = " ".join(SECTIONS[name].values()).split()
+    options = [one.name for one in program().commands[name].params if one.param_type_name == "option"]
+    assert sorted(placed) == sorted(options)
+
+
+@pytest.mark.parametrize("name", ["fit", "screen", "next", "design", "curves", "data"])
+def test_the_examples_of_the_help_are_complete_commands(name):
+    from hormesis_fit.cli.guide import EXAMPLES, START
+
+    lines = [line.strip() for line in f"{EXAMPLES[name]}\n{START}".splitlines() if line.startswith("  hormesis-fit ")]
+    assert len(lines) > 4
+    for line in lines:
+        _, command, *words = shlex.split(re.split(r" {3,}", line)[0])
+        program().commands[command].make_context(command, words)
 
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["fit", "--help"], ["--version"]])

@@ -10,6 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hormesis_fit.cli.guide import (
+    EXAMPLES,
+    START,
+    BenefitOrNote,
+    BenefitScale,
+    Curves,
+    Direction,
+    DoseColumn,
+    Guide,
+    Level,
+    Missing,
+    PriorHormesis,
+    Priors,
+    ResponseColumn,
+    ScaleOrNote,
+    Seed,
+)
 from hormesis_fit.cli.options import (
     BENEFIT,
     bad_input,
@@ -38,7 +55,6 @@ from hormesis_fit.cli.people import (
     read_vary,
 )
 from hormesis_fit.cli.plans import plan_design, plan_next
-from hormesis_fit.cli.screens import GUIDE as SCREEN_GUIDE
 from hormesis_fit.cli.screens import screen
 
 # PyMC costs seconds to import: it is imported by the commands that fit, when the input was found to be good.
@@ -51,30 +67,20 @@ FAMILY_NAMES = (
     "gaussian, student_t, gaussian_power, lognormal, gamma, beta, binomial, beta_binomial, poisson, "
     "negative_binomial, zero_inflated_poisson, zero_inflated_negative_binomial, hurdle_lognormal, hurdle_gamma, ordinal"
 )
-GUIDE = """\b
-The shortest call names two columns and the smallest benefit that counts:
-  hormesis-fit fit trial.csv --dose dose --response weight --benefit 0.1
-Counts, shares and scores have families of their own:
-  hormesis-fit fit trial.csv --successes dead --n total --direction down --family binomial
-Where people differ, name them, what differs, and whose window it shall be:
-  hormesis-fit fit trial.csv --subject id --vary half_effect_dose=id --estimand new
-A dose may have to keep limits, on its own endpoint and on another one:
-  hormesis-fit fit trial.csv --harm "loss<=0.05" --side-effect nausea --side-effect-limit 0.2
-"""
 DEMO = ("leaflength", "lettuce")
 DEMO_SEED = 1
 
 app = typer.Typer(
     name="hormesis-fit",
-    help="The posterior of the optimal micro-dose window, from a table of doses and responses.",
+    help="Which small dose helps, and how surely: the posterior of the optimal micro-dose window, from a table of "
+    "doses and responses.",
+    epilog=START,
+    context_settings={"max_content_width": 100},
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
-
-
-app.command(epilog=SCREEN_GUIDE)(screen)
 
 
 def _version(wanted: bool) -> None:
@@ -86,39 +92,65 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _program(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     pass
 
 
-@app.command(epilog=GUIDE)
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the results of both trials.")] = Path("hormesis-demo"),
+    overwrite: Overwrite = False,
+) -> int:
+    """Fit two published trials, one clear and one in doubt."""
+    from hormesis_fit.trials.datasets import load_dataset
+    from hormesis_fit.windows.summary import comparison, sentence, trial_of
+
+    target, asked = check_target(out, overwrite=overwrite), read_benefit(BENEFIT, "relative", 0.8)
+    results = {}
+    with staged(target, context.obj) as folder:
+        for name in DEMO:
+            result = _fit(load_dataset(name), {"random_seed": DEMO_SEED}, asked, context.obj)
+            _write(result, folder / name, target)
+            results[name] = result
+    for name, result in results.items():
+        typer.echo(f"{name} ({trial_of(result).attrs['title']}):\n{sentence(result)}\n")
+    typer.echo(f"{comparison(*results.values())}\n")
+    for name in DEMO:
+        typer.echo(f"{name}: report {shown(target / name / 'report.html')}, figures {shown(target / name / 'figures')}")
+    return _exit_code(*results.values())
+
+
+@app.command(cls=Guide, epilog=EXAMPLES["fit"])
 def fit(
     context: typer.Context,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, TSV or Excel file, one row per measurement.")],
-    dose: Annotated[str, typer.Option(metavar="COL", help="Column of the doses.")] = "dose",
-    response: Annotated[str, typer.Option(metavar="COL", help="Column of the responses.")] = "response",
-    dose_unit: Annotated[str | None, typer.Option(help="Unit of the doses, such as mg/L.")] = None,
-    response_unit: Annotated[str | None, typer.Option(help="Unit of the responses.")] = None,
-    direction: Annotated[str, typer.Option(help="Benefit is a response that goes up, or down.")] = "up",
-    scale: Annotated[str | None, typer.Option(help="Response scale: ratio (a true zero) or interval.")] = None,
-    standard_dose: Annotated[float | None, typer.Option(help="Standard clinical dose.")] = None,
-    control: Annotated[float | None, typer.Option(help="Known control mean, for a table without dose 0.")] = None,
-    missing: Annotated[str, typer.Option(help="Rows without a response: error or drop.")] = "error",
-    sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file.")] = None,
-    curve: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"
-        ),
+    dose: DoseColumn = "dose",
+    response: ResponseColumn = "response",
+    dose_unit: Annotated[str | None, typer.Option(metavar="UNIT", help="Unit of the doses, such as mg/L.")] = None,
+    response_unit: Annotated[str | None, typer.Option(metavar="UNIT", help="Unit of the responses, such as g.")] = None,
+    direction: Direction = "up",
+    scale: ScaleOrNote = None,
+    standard_dose: Annotated[
+        float | None, typer.Option(help="Usual clinical dose; a micro-dose lies far below.")
     ] = None,
+    control: Annotated[float | None, typer.Option(help="Known control mean, for a table without dose 0.")] = None,
+    missing: Missing = "error",
+    sheet: Annotated[str | None, typer.Option(help="Sheet of an Excel file.")] = None,
+    curve: Curves = None,
     family: Annotated[str, typer.Option(metavar="NAME", help=f"How responses scatter: {FAMILY_NAMES}.")] = "gaussian",
     subject: Annotated[
         str | None, typer.Option(metavar="COL", help="Column of subjects: each has a control response of its own.")
     ] = None,
     batch: Annotated[
-        str | None, typer.Option(metavar="COL", help="Column of batches, plates, centres or blocks.")
+        str | None, typer.Option(metavar="COL", help="Column of batches, plates, centres or blocks, for --vary.")
     ] = None,
-    time: Annotated[str | None, typer.Option(metavar="COL", help="Column of the times.")] = None,
-    time_unit: Annotated[str | None, typer.Option(help="Unit of the times, such as d.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="COL", help="Column of the times since the first dose.")] = None,
+    time_unit: Annotated[str | None, typer.Option(metavar="UNIT", help="Unit of the times, such as d.")] = None,
     drift: Annotated[
         list[str] | None,
         typer.Option(
@@ -182,11 +214,11 @@ def fit(
     guess: Annotated[
         str | None, typer.Option(metavar="COL", help="Column of guesses that the drug was given, 0 to 1.")
     ] = None,
-    priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
-    prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
-    benefit: Annotated[float | None, typer.Option(help="Smallest benefit that counts.  [default: 0.10]")] = None,
-    benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
-    level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
+    priors: Priors = None,
+    prior_hormesis: PriorHormesis = 0.5,
+    benefit: BenefitOrNote = None,
+    benefit_scale: BenefitScale = "relative",
+    level: Level = 0.8,
     estimand: Annotated[
         str,
         typer.Option(
@@ -202,21 +234,21 @@ def fit(
     side_effect_limit: Annotated[
         float | None, typer.Option(help="Highest mean of the side effect (of a binomial one its probability).")
     ] = None,
-    engine: Annotated[str, typer.Option(metavar="NAME", help="auto, importance or nuts.")] = "auto",
+    engine: Annotated[str, typer.Option(metavar="auto|importance|nuts", help="How to compute; auto knows.")] = "auto",
     leave_one_dose_out: Annotated[
         bool, typer.Option("--leave-one-dose-out", help="Refit without each dose in turn, for the report.")
     ] = False,
     draws: Annotated[int, typer.Option(help="Posterior draws per chain.")] = 1000,
     tune: Annotated[int, typer.Option(help="Warm-up steps of NUTS.")] = 1000,
     chains: Annotated[int, typer.Option(help="Chains.")] = 4,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same numbers; drawn when not given.")] = None,
+    seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: ./<table>-hormesis]")] = None,
     overwrite: Overwrite = False,
     show_subjects: Annotated[
         bool, typer.Option("--show-subjects", help="Show labels and rows of subjects in report and figures.")
     ] = False,
 ) -> int:
-    """Fit a table, and write the window, figures, a report and the fit itself."""
+    """Fit a table; write the window, figures and a report."""
     given = context.params
     trial, settings, asked = _checked(table, given)
     settings |= {name: given[name] for name in ("family", "prior_hormesis", "engine", "draws", "tune", "chains")}
@@ -266,38 +298,17 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     return trial, fitting, asked | {"times": times, "estimand": given["estimand"], "harm": [*harms, *limits]}
 
 
-@app.command()
-def demo(
-    context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the results of both trials.")] = Path("hormesis-demo"),
-    overwrite: Overwrite = False,
-) -> int:
-    """Fit two published trials that come with the package: one with a clear window, one with honest doubt."""
-    from hormesis_fit.trials.datasets import load_dataset
-    from hormesis_fit.windows.summary import comparison, sentence, trial_of
-
-    target, asked = check_target(out, overwrite=overwrite), read_benefit(BENEFIT, "relative", 0.8)
-    results = {}
-    with staged(target, context.obj) as folder:
-        for name in DEMO:
-            result = _fit(load_dataset(name), {"random_seed": DEMO_SEED}, asked, context.obj)
-            _write(result, folder / name, target)
-            results[name] = result
-    for name, result in results.items():
-        typer.echo(f"{name} ({trial_of(result).attrs['title']}):\n{sentence(result)}\n")
-    typer.echo(f"{comparison(*results.values())}\n")
-    for name in DEMO:
-        typer.echo(f"{name}: report {shown(target / name / 'report.html')}, figures {shown(target / name / 'figures')}")
-    return _exit_code(*results.values())
+for _name, _command in (("next", plan_next), ("design", plan_design), ("screen", screen)):
+    app.command(_name, cls=Guide, epilog=EXAMPLES[_name])(_command)
 
 
-@app.command()
+@app.command(cls=Guide, epilog=EXAMPLES["curves"])
 def curves(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Curve, or set: average, hormetic, null, all.")
     ] = None,
 ) -> None:
-    """List the curves with their formulas, parameters, priors and references."""
+    """List the curves: formulas, parameters, priors, references."""
     from hormesis_fit.families import FAMILIES
 
     chosen = chosen_curves(name)
@@ -325,7 +336,7 @@ def _echo_parameters(declared: dict[str, Any], priors: Any) -> None:
     typer.echo()
 
 
-@app.command()
+@app.command(cls=Guide, epilog=EXAMPLES["data"])
 def data(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Table to print; without it all are listed.")
@@ -333,7 +344,7 @@ def data(
     out: Annotated[Path | None, typer.Option(help="File to write the table to.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """List the tables that come with the package, or print one as CSV."""
+    """List the tables that come with it, or print one as CSV."""
     from hormesis_fit.trials.datasets import list_datasets, load_dataset, table_index
 
     if name is None:
@@ -354,10 +365,6 @@ def data(
         out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failure(f"{out} cannot be written ({error.strerror}): choose another file with --out.") from None
-
-
-app.command("next")(plan_next)
-app.command("design")(plan_design)
 
 
 def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], watch: Watch) -> xr.DataTree:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hormesis_fit.cli.guide import BENEFIT_SCALES, BenefitScale, Direction, Priors
 from hormesis_fit.cli.options import bad_input, parse_curve, read_priors
 from hormesis_fit.cli.output import Failure
 from hormesis_fit.cli.people import HARM_EXAMPLES, read_harms
@@ -27,34 +28,37 @@ Controls = Annotated[float, typer.Option(help="Least share of rows without the d
 Only = Annotated[
     str | None, typer.Option("--doses", metavar="D,D,...", help="The only doses that can be given.  [default: any]")
 ]
-Benefit = Annotated[
-    float | None, typer.Option(help="Smallest benefit that counts.  [default: that of the fit, or 0.10]")
-]
-Scale = Annotated[str | None, typer.Option(help="relative, difference, sd or level.  [default: that of the fit]")]
 
 
 def plan_next(
     fit: Annotated[Path, typer.Argument(metavar="FIT", help="fit.nc, or the folder that holds it.")],
     n: Annotated[int, typer.Option(help="Rows that can be had.")] = 6,
-    goal: Annotated[str, typer.Option(help="information on the edges of the window, or regret of the best dose.")] = (
-        "information"
-    ),
+    goal: Annotated[
+        str, typer.Option(metavar="information|regret", help="To know the edges of the window, or one good dose soon.")
+    ] = "information",
     controls: Controls = 0.2,
-    benefit: Benefit = None,
-    benefit_scale: Scale = None,
+    benefit: Annotated[
+        float | None, typer.Option(help="Smallest benefit that counts.  [default: that of the fit, or 0.10]")
+    ] = None,
+    benefit_scale: Annotated[
+        str | None,
+        typer.Option(metavar=BENEFIT_SCALES, help="What the benefit is, as for fit.  [default: that of the fit]"),
+    ] = None,
     harm: Annotated[
         list[str] | None,
         typer.Option(metavar="LIMIT", help=f"What a dose must not do: {HARM_EXAMPLES}; again for more."),
     ] = None,
     harm_probability: Annotated[float, typer.Option(help="Highest probability to exceed a limit.")] = 0.1,
-    estimand: Annotated[str | None, typer.Option(help="Whose window, as in fit.  [default: that of the fit]")] = None,
+    estimand: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose window, as for fit.  [default: that of the fit]")
+    ] = None,
     subject: Annotated[str | None, typer.Option(help="Label of a subject, whose own window it is.")] = None,
     time: Annotated[float | None, typer.Option(help="When, where sensitivity drifts.  [default: last visit]")] = None,
     doses: Only = None,
     out: Annotated[Path | None, typer.Option(help="File to write.  [default: design.json beside the fit]")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Say which doses to measure next, from what a fit knows and does not know."""
+    """Say which doses to measure next, by what a fit does not know yet."""
     path = fit / "fit.nc" if fit.is_dir() else fit
     target = check_file(out or path.parent / DESIGN, overwrite=overwrite)
     limits, only = read_harms(harm), read_doses(doses)
@@ -100,21 +104,25 @@ def plan_design(
         str, typer.Option(metavar="NAME", help='Curve, with priors or numbers: "BrainCousens(slope_excess=1.5)".')
     ] = "BrainCousens",
     n: Annotated[int, typer.Option(help="Rows that can be had.")] = 24,
-    criterion: Annotated[str, typer.Option(help="D, c or compound: all parameters, the window, or both.")] = "compound",
+    criterion: Annotated[
+        str, typer.Option(metavar="D|c|compound", help="To know all parameters, the window, or both.")
+    ] = "compound",
     quantity: Annotated[
         list[str] | None,
-        typer.Option(help="What to estimate, such as peak_dose; again for more.  [default: the edges]"),
+        typer.Option(metavar="NAME", help="What c estimates, such as peak_dose; again for more.  [default: the edges]"),
     ] = None,
     controls: Controls = 0.25,
-    family: Annotated[str, typer.Option(metavar="NAME", help="How responses scatter, as in fit.")] = "gaussian",
+    family: Annotated[str, typer.Option(metavar="NAME", help="How responses scatter, as for fit.")] = "gaussian",
     control: Annotated[float, typer.Option(help="Expected mean without the drug.")] = 1.0,
-    direction: Annotated[str, typer.Option(help="Benefit is a response that goes up, or down.")] = "up",
-    scale: Annotated[str, typer.Option(help="Response scale: ratio (a true zero) or interval.")] = "ratio",
-    benefit: Benefit = None,
-    benefit_scale: Scale = None,
-    dose_unit: Annotated[str, typer.Option(help="Unit of the doses, for the table.")] = "",
+    direction: Direction = "up",
+    scale: Annotated[
+        str, typer.Option(metavar="ratio|interval", help="Whether 0 means nothing or is a point like others.")
+    ] = "ratio",
+    benefit: Annotated[float, typer.Option(help="Smallest benefit that counts.")] = 0.10,
+    benefit_scale: BenefitScale = "relative",
+    dose_unit: Annotated[str, typer.Option(metavar="UNIT", help="Unit of the doses, for the table.")] = "",
     doses: Only = None,
-    priors: Annotated[Path | None, typer.Option(help="TOML file with a table for each parameter.")] = None,
+    priors: Priors = None,
     draws: Annotated[int, typer.Option(help="Draws of the priors to average over.")] = 200,
     simulations: Annotated[
         int, typer.Option(help="Trials to simulate and fit, to say how often the window is found.")
@@ -124,7 +132,7 @@ def plan_design(
     out: Annotated[Path, typer.Option(help="File to write.")] = Path(DESIGN),
     overwrite: Overwrite = False,
 ) -> None:
-    """Say which doses to measure at all, before any data, averaged over the priors of a curve."""
+    """Say which doses to measure, before any data."""
     target = check_file(out, overwrite=overwrite)
     if not 0 < dose_min < dose_max < math.inf:
         raise Failure(
@@ -138,7 +146,7 @@ def plan_design(
     only = read_doses(doses)
     if only and (max(only) > dose_max or min(d for d in only if d > 0) < dose_min):
         raise Failure(f"Expected --doses between {dose_min:g} and {dose_max:g}: correct one or the other.")
-    window = {"benefit": 0.10 if benefit is None else benefit, "benefit_scale": benefit_scale or "relative"}
+    window = {"benefit": benefit, "benefit_scale": benefit_scale}
     shared: dict[str, Any] = {"family": family, "control": control, "random_seed": seed} | window
     with bad_input():
         found = optimal_design(

@@ -9,49 +9,50 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hormesis_fit.cli.guide import (
+    BenefitOrNote,
+    BenefitScale,
+    Curves,
+    Direction,
+    DoseColumn,
+    Level,
+    Missing,
+    PriorHormesis,
+    ResponseColumn,
+    ScaleOrNote,
+    Seed,
+)
 from hormesis_fit.cli.options import bad_input, parse_curves, read_benefit
 from hormesis_fit.cli.output import Failure, Interrupted
 
 if TYPE_CHECKING:
     import xarray as xr
 
-GUIDE = """\b
-The shortest call names the column of the curves:
-  hormesis-fit screen plates.csv --curve-id compound --response viability
-Responses in per cent of controls that are not in the table, on all processors:
-  hormesis-fit screen plates.parquet --curve-id compound --control 100 --direction down --workers 8
-A killed screen goes on where it was:
-  hormesis-fit screen plates.csv --curve-id compound --out results --resume
-"""
-
 
 def screen(
     context: typer.Context,
     table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV or Parquet file, or a folder of them.")],
     curve_id: Annotated[str, typer.Option(metavar="COL", help="Column of the labels of the curves.")],
-    dose: Annotated[str, typer.Option(metavar="COL", help="Column of the doses.")] = "dose",
-    response: Annotated[str, typer.Option(metavar="COL", help="Column of the responses.")] = "response",
-    dose_unit: Annotated[str | None, typer.Option(help="Unit of the doses, or the column that holds it.")] = None,
+    dose: DoseColumn = "dose",
+    response: ResponseColumn = "response",
+    dose_unit: Annotated[
+        str | None, typer.Option(metavar="UNIT", help="Unit of the doses, or the column that holds it.")
+    ] = None,
     response_unit: Annotated[
-        str | None, typer.Option(help="Unit of the responses, or the column that holds it.")
+        str | None, typer.Option(metavar="UNIT", help="Unit of the responses, or the column that holds it.")
     ] = None,
-    direction: Annotated[str, typer.Option(help="Benefit is a response that goes up, or down.")] = "up",
-    scale: Annotated[str | None, typer.Option(help="Response scale: ratio (a true zero) or interval.")] = None,
+    direction: Direction = "up",
+    scale: ScaleOrNote = None,
     control: Annotated[float | None, typer.Option(help="Known control mean, such as 100 for per cent.")] = None,
-    missing: Annotated[str, typer.Option(help="Rows without a response: error or drop.")] = "error",
-    curve: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Curve, or a set: average, hormetic, null, all; again for more.  [default: average]"
-        ),
-    ] = None,
+    missing: Missing = "error",
+    curve: Curves = None,
     family: Annotated[str, typer.Option(metavar="NAME", help="How responses scatter, as for fit.")] = "gaussian",
-    benefit: Annotated[float | None, typer.Option(help="Smallest benefit that counts.  [default: 0.10]")] = None,
-    benefit_scale: Annotated[str, typer.Option(help="relative, difference, sd or level.")] = "relative",
-    level: Annotated[float, typer.Option(help="Probability that a dose of the window needs.")] = 0.8,
+    benefit: BenefitOrNote = None,
+    benefit_scale: BenefitScale = "relative",
+    level: Level = 0.8,
     fdr: Annotated[float, typer.Option(help="Largest expected share of false ones among the selected.")] = 0.05,
-    prior_hormesis: Annotated[float, typer.Option(help="Prior probability of the hormetic curves.")] = 0.5,
-    seed: Annotated[int | None, typer.Option(help="Same seed, same numbers; drawn when not given.")] = None,
+    prior_hormesis: PriorHormesis = 0.5,
+    seed: Seed = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results.  [default: ./<table>-screen]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the screen that the folder holds.")] = False,
     scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Scheduler of a Dask cluster.")] = None,
@@ -60,7 +61,7 @@ def screen(
     ] = None,
     piece: Annotated[int, typer.Option(help="Curves that are computed and stored at a time.")] = 100,
 ) -> int:
-    """Fit thousands of curves, and rank them by how surely they are hormetic."""
+    """Fit thousands of curves; rank them by P(hormesis)."""
     given = {name: value for name, value in context.params.items() if name not in ("table", "seed", "curve", "out")}
     asked = read_benefit(benefit, benefit_scale, level)
     given |= {name: asked[name] for name in ("benefit", "benefit_scale", "level")}
