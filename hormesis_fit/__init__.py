@@ -20,6 +20,7 @@ _WHERE = {
     "assurance": "planning.adequacy",
     "bayes_factors": "checks.hypotheses",
     "benchmark_table": "windows.derived",
+    "bibliography": "report.methods",
     "build_model": "model.building",
     "curve_windows": "checks.sensitivity",
     "derived_quantities": "windows.derived",
@@ -32,8 +33,10 @@ _WHERE = {
     "leave_one_dose_out": "checks.hypotheses",
     "list_datasets": "trials.datasets",
     "load_dataset": "trials.datasets",
+    "methods_text": "report.methods",
     "next_doses": "planning.next_rows",
     "optimal_design": "planning.designs",
+    "paper_tables": "report.papers",
     "personal_gain": "windows.personal",
     "plot_dose_interval": "figures.schedules",
     "plot_exceedance": "figures.dose",
@@ -68,6 +71,7 @@ _WHERE = {
     "window": "windows.windowing",
     "window_over_time": "windows.persistence",
     "window_record": "windows.summary",
+    "write_paper": "report.typesetting",
     "write_report": "report.writing",
 }
 __all__ = [*_WHERE]

@@ -25,7 +25,7 @@ from hormesis_fit.phrases import (
 )
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows.derived import derived_of
-from hormesis_fit.windows.posterior import Member, carrying, trial_of
+from hormesis_fit.windows.posterior import Member, carrying, check_fit, trial_of
 from hormesis_fit.windows.prediction import has_spread, outcome_of, subjects_in
 from hormesis_fit.windows.request import question_of
 from hormesis_fit.windows.windowing import held_piece, level_pieces
@@ -51,6 +51,7 @@ def status(fit: xr.DataTree) -> str:
     str
         WINDOW, UNLOCATED, UNLIKELY, UNDETERMINED or SICK.
     """
+    check_fit(fit)
     return "SICK" if _sick(fit) else str(_window(fit).attrs["status"])
 
 
@@ -78,7 +79,7 @@ def window_record(fit: xr.DataTree) -> dict[str, Any]:
         "prob_hormesis": fit["evidence"]["prob_hormesis"],
         "quantities": {name: quantity(window, name) for name in QUANTITIES},
         "models": _models(fit),
-        "diagnostics": _diagnostics(fit),
+        "diagnostics": diagnostics(fit),
         "seconds": {name: fit.attrs.get(f"seconds_{name}") for name in SECONDS},
     }
     if window.attrs.get("subject"):
@@ -225,6 +226,13 @@ def summary_table(fit: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         Columns quantity, unit, median, lower, upper (equal-tailed 95 %), share (of draws in which it exists),
         definition; single numbers stand in the column median.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If it has no window.
     """
     window = _window(fit)
     rows = [quantity(window, name) | _labels(name, window[name]) for name in QUANTITIES]
@@ -243,7 +251,8 @@ def derived_rows(derived: xr.Dataset) -> list[dict[str, Any]]:
     -------
     list of dict
         ``quantity``, ``title``, ``unit``, ``median``, ``lower``, ``upper`` (equal-tailed 95 % given existence),
-        ``share`` of the posterior in which it exists, and ``definition``.
+        ``share`` of the posterior in which it exists, ``definition``, and ``draws``, shape (chain, draw), NaN where it
+        does not exist.
     """
     rows = []
     for name, variable in derived.data_vars.items():
@@ -253,7 +262,8 @@ def derived_rows(derived: xr.Dataset) -> list[dict[str, Any]]:
         choices = variable[labels[0]].values if labels else [None]
         for choice, share in zip(choices, np.atleast_1d(variable.attrs["exists_share"]), strict=True):
             values = (variable.sel({labels[0]: choice}) if labels else variable).values
-            rows.append(_derived_row(str(name), choice, variable, values[np.isfinite(values)], float(share)))
+            row = _derived_row(str(name), choice, variable, values[np.isfinite(values)], float(share))
+            rows.append(row | {"draws": values})
     return rows
 
 
@@ -281,6 +291,7 @@ def _labels(name: str, variable: xr.DataArray) -> dict[str, str]:
 
 
 def _window(fit: xr.DataTree) -> xr.Dataset:
+    check_fit(fit)
     if "window" not in fit:
         raise ValueError('The fit has no window yet; give it one with fit["window"] = window(fit, benefit=0.10).')
     return fit["window"].to_dataset()
@@ -301,7 +312,8 @@ def _models(fit: xr.DataTree) -> dict[str, dict[str, Any]]:
     return dict(zip(evidence["model"].values, rows, strict=True))
 
 
-def _diagnostics(fit: xr.DataTree) -> dict[str, Any]:
+def diagnostics(fit: xr.DataTree) -> dict[str, Any]:
+    """Return the worst R-hat, effective size and k-hat of the curves that matter, None where there is none."""
     evidence = fit["evidence"].to_dataset()
     relevant = evidence.isel(model=evidence["weight"].values >= RELEVANT)
 
@@ -343,6 +355,13 @@ def sentence(fit: xr.DataTree) -> str:
     -------
     str
         Plain text, with units.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If it has no window.
     """
     verdicts = {"WINDOW": _found, "UNLOCATED": _unlocated, "UNLIKELY": _unlikely, "UNDETERMINED": _undetermined}
     verdict = status(fit)
