@@ -94,6 +94,7 @@ ORDER = [
     "screening",
     "screening.scores",
     "screening.batch",
+    "screening.mixtures",
     "screening.swarm",
     "screening.piecework",
     "screening.multiplicity",

@@ -125,7 +125,7 @@ def test_other_families_go_through_the_ordinary_engine():
 
 
 def test_an_unhealthy_curve_is_computed_again_and_a_sick_one_is_called_so(monkeypatch):
-    monkeypatch.setattr("hormesis_fit.screening.piecework.healthy", lambda *_: False)
+    monkeypatch.setattr("hormesis_fit.screening.swarm.healthy", lambda *_: False)
     calls = []
 
     def ordinary(one, **options):

@@ -8,11 +8,13 @@ from scipy.special import logsumexp
 
 import hormesis_fit as hf
 from hormesis_fit.curves import AVERAGE, CURVES, BrainCousens, LogLogistic
+from hormesis_fit.inference.importance import INFLATION
 from hormesis_fit.model.building import model_of
 from hormesis_fit.model.density import INTERPRETED, Density
 from hormesis_fit.model.specification import specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.screening.batch import Batch, batchable
+from hormesis_fit.screening.mixtures import Mixtures
 from hormesis_fit.screening.scores import QUANTILES, Scores
 from hormesis_fit.screening.swarm import SwarmPlan, sample_swarm
 
@@ -118,7 +120,79 @@ def sampled(name, trials, seeds):
     specifications = [specify(one, curve=name) for one in trials]
     batch = Batch.of(specifications, trials)
     generators = [np.random.default_rng([3, seed]) for seed in seeds]
-    return batch, sample_swarm(batch, generators, SwarmPlan.of(batch.dimension))
+    return batch, sample_swarm(batch, generators, SwarmPlan())
+
+
+class TestMixtures:
+    """Compiled densities, draws and fits, beside SciPy and the plain formulas."""
+
+    @staticmethod
+    def mixtures(dimension, components=3, curves=2):
+        rng = np.random.default_rng(dimension)
+        square = rng.normal(size=(curves, components, dimension, dimension))
+        scales = np.matmul(square, square.transpose(0, 1, 3, 2)) + 0.3 * np.eye(dimension)
+        weights = rng.dirichlet(np.ones(components), size=curves)
+        means = rng.normal(size=(curves, components, dimension))
+        return Mixtures(weights, means, np.linalg.cholesky(scales)), scales
+
+    @pytest.mark.parametrize("dimension", [1, 2, 5, 6, 7])
+    def test_the_density_is_that_of_scipy(self, dimension):
+        mixtures, scales = self.mixtures(dimension)
+        points = 3 * np.random.default_rng(0).normal(size=(2, dimension, 700))
+        found = mixtures.density(points)
+        for curve in range(2):
+            expected = sum(
+                weight * stats.multivariate_t(mean, scale, df=5).pdf(points[curve].T)
+                for weight, mean, scale in zip(
+                    mixtures.weights[curve], mixtures.means[curve], scales[curve], strict=True
+                )
+            )
+            np.testing.assert_allclose(found[curve], expected, rtol=1e-10)
+
+    def test_mixtures_together_have_the_sum_of_their_densities(self):
+        (one, _), (other, _) = self.mixtures(3), self.mixtures(3, components=2)
+        points = np.random.default_rng(1).normal(size=(2, 3, 50))
+        both = one.joined(other.joined(None, 7), 3)
+        np.testing.assert_allclose(both.density(points), 3 * one.density(points) + 7 * other.density(points))
+
+    def test_draws_have_the_density(self):
+        mixtures, _ = self.mixtures(2, curves=1)
+        points = mixtures.draw(8192, np.eye(2)[None], np.array([0.3]))
+        # The share of draws in a box, beside the integral of the density over it.
+        steps = np.linspace(-1, 1, 200)
+        grid = np.stack(np.meshgrid(steps, steps)).reshape(1, 2, -1)
+        inside = (np.abs(points[0]) < 1).all(axis=0).mean()
+        assert inside == pytest.approx(4 * mixtures.density(grid).mean(), abs=0.01)
+
+    def test_a_step_of_a_fit_is_that_of_the_textbook(self):
+        mixtures, scales = self.mixtures(3, curves=1)
+        x = np.random.default_rng(2).normal(size=(3, 400)) + np.array([[3.0], [-1.0], [0.5]])
+        found = mixtures.fitted(x[None], 1)
+        components = zip(mixtures.weights[0], mixtures.means[0], scales[0], strict=True)
+        parts = np.array([w * stats.multivariate_t(m, s, df=5).pdf(x.T) for w, m, s in components])
+        share = parts / parts.sum(axis=0)
+        for k in range(3):
+            deviation = x - mixtures.means[0, k][:, None]
+            distance = np.einsum("in,ij,jn->n", deviation, np.linalg.inv(scales[0, k]), deviation)
+            pull = share[k] * (5 + 3) / (5 + distance)
+            mean = (x * pull).sum(axis=1) / pull.sum()
+            scale = ((x - mean[:, None]) * pull) @ (x - mean[:, None]).T / share[k].sum()
+            scale += np.diag(1e-3 * x.var(axis=1) + 1e-10)
+            np.testing.assert_allclose(found.means[0, k], mean, rtol=1e-9)
+            np.testing.assert_allclose(found.factors[0, k] @ found.factors[0, k].T, INFLATION * scale, rtol=1e-8)
+
+
+def test_what_came_out_unhealthy_is_drawn_again():
+    trials = [trial(seed) for seed in range(12)]
+    batch = Batch.of([specify(one, curve="ProductHill") for one in trials], trials)
+
+    def run(repairs):
+        plan = SwarmPlan(rounds_at_target=0, final_points=512, repairs=repairs)
+        return sample_swarm(batch, [np.random.default_rng([3, seed]) for seed in range(12)], plan)
+
+    healthy = [sum(sample.healthy for sample in run(repairs)) for repairs in (0, 3)]
+    assert healthy[0] <= 6
+    assert healthy[1] >= 10
 
 
 def test_evidence_of_a_model_with_a_closed_form():
@@ -127,7 +201,7 @@ def test_evidence_of_a_model_with_a_closed_form():
     priors = {"control": Prior("Normal", mu=100, sigma=10), "sigma": Prior("LogNormal", mu=np.log(40), sigma=1e-6)}
     specification = specify(one, curve="Constant", priors=priors)
     batch = Batch.of([specification], [one])
-    [sample] = sample_swarm(batch, [np.random.default_rng(1)], SwarmPlan.of(2))
+    [sample] = sample_swarm(batch, [np.random.default_rng(1)], SwarmPlan())
     y = one["response"].values
     covariance = 40**2 * np.eye(y.size) + 10**2
     expected = stats.multivariate_normal(np.full(y.size, 100.0), covariance).logpdf(y)
@@ -184,8 +258,8 @@ def test_more_points_leave_less_error():
         ]
         return np.std(runs, axis=0).mean()
 
-    assert spread(SwarmPlan.of(7, effort=1)) < 0.04
-    assert spread(SwarmPlan.of(7)) < 0.1
+    assert spread(SwarmPlan.of(1)) < 0.04
+    assert spread(SwarmPlan()) < 0.1
 
 
 def test_points_of_a_swarm_have_the_evidence_as_their_mean_weight():

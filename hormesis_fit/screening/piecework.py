@@ -13,21 +13,20 @@ import xarray as xr
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
-from hormesis_fit.inference.engines import healthy
-from hormesis_fit.inference.evidence import pareto_k, prior_weights
+from hormesis_fit.inference.evidence import prior_weights
 from hormesis_fit.inference.fitting import fit
-from hormesis_fit.inference.importance import ImportanceSample
+from hormesis_fit.inference.importance import ImportanceSample, systematic
 from hormesis_fit.model.specification import CurveLike, Specification, specify
 from hormesis_fit.screening.batch import Batch, batchable
 from hormesis_fit.screening.scores import Scores
-from hormesis_fit.screening.swarm import SwarmPlan, sample_swarm
+from hormesis_fit.screening.swarm import SwarmPlan, SwarmSample, sample_swarm
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows.exceedance import Exceedance, nearest_piece
 from hormesis_fit.windows.posterior import Member, domain, members
 from hormesis_fit.windows.quantities import solve
 from hormesis_fit.windows.windowing import threshold_of
 
-WIDTH = 16  # curves that are computed at once: their points still fit the caches
+WIDTH = 32  # curves that are computed at once
 DRAWS = 512  # of the mixture of curves, for windows and quantities
 MOST_EFFORT = 2  # with which a batch is tried again; the last one costs a second for each curve
 HOPELESS = 15.0  # nats behind the best curve: no repair of an unhealthy run would bring it back
@@ -78,26 +77,23 @@ class _Found:
     engine: str = "none"
     note: str = ""
     sick: bool = False
-    sample: ImportanceSample | None = None
+    sample: SwarmSample | None = None
     scores: Scores | None = None
     draws: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sample: ImportanceSample, scores: Scores) -> _Found:
-        ess, k, weights = sample.ess, pareto_k(sample.log_weights), sample.weights
-        sick = not healthy(sample.log_evidence, ess, k, weights.max())
-        return cls(sample.log_evidence, sample.log_evidence_se, ess, k, "importance", "", sick, sample, scores)
+    def of(cls, sample: SwarmSample, scores: Scores) -> _Found:
+        evidence = sample.log_evidence, sample.log_evidence_se, sample.ess, sample.pareto_k
+        return cls(*evidence, "importance", "", not sample.healthy, sample, scores)
 
     def resampled(self, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Return equally weighted draws of the parameters, each of shape (size,)."""
         if self.sample is None:
             picks = rng.permutation(len(next(iter(self.draws.values()))))[:size]
             return {name: value[picks] for name, value in self.draws.items()}
-        weights = self.sample.weights
-        # Points that could not change a digit cost as much to sort as all others.
-        kept = np.flatnonzero(weights > 1e-7 * weights.max())
-        sample = ImportanceSample(self.sample.points[kept], self.sample.log_weights[kept])
-        scores = sample.resample(size, rng)
+        # A few times as many as are wanted: to put all others in order in space would cost more than it gives.
+        few = systematic(self.sample.weights, 4 * size, rng)
+        scores = ImportanceSample(self.sample.points[few], np.zeros(few.size)).resample(size, rng)
         return {name: value[0] for name, value in self.scores(scores.T[None]).items()}
 
 
@@ -194,7 +190,7 @@ def _swarm(block: Sequence[_Curve], label: str, asked: Asked, *, effort: int) ->
     words = (label, f"effort {effort}")
     generators = [np.random.default_rng(asked.seed_of(curve.label, *words)) for curve in block]
     try:
-        samples = sample_swarm(batch, generators, SwarmPlan.of(batch.dimension, effort=effort))
+        samples = sample_swarm(batch, generators, SwarmPlan.of(effort))
     except Exception as error:  # noqa: BLE001  one curve that fails must not take the others along
         if len(block) > 1:
             for curve in block:

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
-from scipy.special import gammaincinv, gammaln, ndtri
+from scipy.special import ndtri
 from scipy.stats import qmc
 
-from hormesis_fit.inference.importance import FREEDOM, INFLATION, ImportanceSample
+from hormesis_fit.inference.engines import healthy
+from hormesis_fit.inference.evidence import pareto_k
+from hormesis_fit.inference.importance import ImportanceSample
 from hormesis_fit.screening.batch import Batch
+from hormesis_fit.screening.mixtures import Mixtures
 
 DIFFERENCE = 1e-5  # of a score, for slopes
-LEAST_MASS = 0.02  # of a component that has died: it may find a mode later
 LEAST_START = 0.05  # of a first component per the heaviest: what lies around a low mode may be wide
 LONGEST = 1.5  # step of a climb, in scores
 
@@ -43,13 +45,12 @@ class SwarmPlan:
     rounds_at_target: int = 2
     ess_per_parameter: int = 15
     bisections: int = 10
+    repairs: int = 2  # times that the last points are drawn again, of those that came out unhealthy
 
     @classmethod
-    def of(cls, dimension: int, *, effort: int = 0) -> SwarmPlan:
-        """Return the plan for a number of parameters, with more effort for curves whose last run was unhealthy."""
+    def of(cls, effort: int) -> SwarmPlan:
+        """Return a plan with more effort for curves whose last run was unhealthy."""
         plan = cls()
-        if dimension > 5:
-            plan = replace(plan, round_points=1024, final_points=4096, em_points=768)
         if effort:
             sizes = ("prior_points", "start_points", "round_points", "final_points", "em_points")
             larger = {name: 2**effort * getattr(plan, name) for name in sizes}
@@ -57,55 +58,18 @@ class SwarmPlan:
         return plan
 
 
-@dataclass(frozen=True)
-class _Mixtures:
-    """A mixture of multivariate t distributions for every curve."""
+class SwarmSample(ImportanceSample):
+    """Weighted points of one curve, in scores, and their health."""
 
-    weights: np.ndarray  # (curve, component)
-    means: np.ndarray  # (curve, component, parameter)
-    factors: np.ndarray  # (curve, component, parameter, parameter), lower Cholesky factors of the scales
+    @cached_property
+    def pareto_k(self) -> float:
+        """Pareto's k-hat of the weights."""
+        return pareto_k(self.log_weights)
 
-    def take(self, which: np.ndarray) -> _Mixtures:
-        return _Mixtures(self.weights[which], self.means[which], self.factors[which])
-
-    def terms(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Log density of every component up to a constant, and squared distances, both (curve, component, point)."""
-        dimension = points.shape[1]
-        whitening = np.linalg.inv(self.factors)
-        log_determinants = np.log(np.diagonal(self.factors, axis1=2, axis2=3)).sum(axis=2)
-        white = np.matmul(whitening, points[:, None])
-        white -= np.matmul(whitening, self.means[..., None])
-        squares = np.square(white).sum(axis=2)
-        logs = np.log1p(squares / FREEDOM) * (-(FREEDOM + dimension) / 2)
-        return logs + (np.log(self.weights) - log_determinants)[:, :, None], squares
-
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Log density at points of shape (curve, parameter, point), shape (curve, point)."""
-        d = points.shape[1]
-        constant = gammaln((FREEDOM + d) / 2) - gammaln(FREEDOM / 2) - d / 2 * np.log(FREEDOM * np.pi)
-        return _log_sum(self.terms(points)[0], axis=1) + constant
-
-    def draw(self, size: int, rotations: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-        """Return points of shape (curve, parameter, size)."""
-        standard, strata = _base_points(self.means.shape[2], size)
-        spun = np.matmul(rotations, standard)
-        edges = np.cumsum(self.weights, axis=1) / self.weights.sum(axis=1, keepdims=True)
-        place = (strata + shifts[:, None]) % 1.0
-        which = sum((place >= edges[:, k, None]).astype(int) for k in range(edges.shape[1] - 1))
-        moved = np.matmul(self.factors, spun[:, None]) + self.means[..., None]
-        points = moved[:, 0]
-        for k in range(1, moved.shape[1]):
-            points = np.where((which == k)[:, None], moved[:, k], points)
-        return points
-
-
-@cache
-def _base_points(dimension: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a standard t distribution, (dimension, size), and a stratified place in a mixture for each."""
-    sequence = qmc.Sobol(dimension + 2, rng=np.random.default_rng(dimension)).random(size)
-    uniform = np.clip(sequence, 1e-12, 1 - 1e-12)
-    stretch = np.sqrt(FREEDOM / (2 * gammaincinv(FREEDOM / 2, uniform[:, dimension])))
-    return np.ascontiguousarray((ndtri(uniform[:, :dimension]) * stretch[:, None]).T), uniform[:, -1].copy()
+    @property
+    def healthy(self) -> bool:
+        """Whether the points may be used."""
+        return healthy(self.log_evidence, self.ess, self.pareto_k, self.weights.max())
 
 
 @cache
@@ -142,25 +106,22 @@ class _Cloud:
         self.points = np.matmul(luck.rotations[:, 0], _prior_points(batch.dimension, plan.prior_points))
         self.log_likelihood = batch.log_likelihood(self.points)
         self.log_prior = _log_normal(self.points)
-        self.counts = [plan.prior_points]
-        self.mixtures: list[_Mixtures] = []
-        self.densities = [self.log_prior]  # of all points, under the prior and every kept mixture
+        self.count = plan.prior_points
+        self.mixtures: Mixtures | None = None  # all proposals but the prior, by the number of their points
+        self.proposed = self.count * np.exp(self.log_prior)  # density of all proposals, by the number of their points
 
     def take(self, which: np.ndarray) -> _Cloud:
         part = object.__new__(_Cloud)
         part.batch, part.luck, part.plan = self.batch.take(which), self.luck.take(which), self.plan
         part.points, part.log_likelihood = self.points[which], self.log_likelihood[which]
-        part.log_prior, part.counts = self.log_prior[which], list(self.counts)
-        part.mixtures = [one.take(which) for one in self.mixtures]
-        part.densities = [one[which] for one in self.densities]
+        part.log_prior, part.proposed, part.count = self.log_prior[which], self.proposed[which], self.count
+        part.mixtures = None if self.mixtures is None else self.mixtures.take(which)
         return part
 
     def base(self) -> np.ndarray:
         """Log prior per log density of all proposals together, (curve, point)."""
-        total = sum(self.counts)
-        logs = np.stack([one + np.log(n / total) for one, n in zip(self.densities, self.counts, strict=True)])
-        base = self.log_prior - _log_sum(logs, axis=0)
-        return np.where(np.isfinite(base), base, -np.inf)
+        # Far out the density of the prior rounds to nothing; those of the t distributions do not.
+        return self.log_prior - np.log(self.proposed / self.count)
 
     def tempered(self) -> tuple[np.ndarray, np.ndarray]:
         """Highest temperature at which enough points count, (curve,), and log weights there, (curve, point)."""
@@ -178,18 +139,18 @@ class _Cloud:
             low[hot] = below
         return low, base + low[:, None] * np.maximum(self.log_likelihood, -1e300)
 
-    def add(self, mixtures: _Mixtures, size: int, step: int) -> None:
+    def add(self, mixtures: Mixtures, size: int, step: int) -> None:
         """Draw from new proposals and weigh everything against all of them."""
         points = mixtures.draw(size, self.luck.rotations[:, step], self.luck.shifts[:, step, 0])
         log_prior = _log_normal(points)
+        self.proposed += size * mixtures.density(self.points)
+        self.mixtures = mixtures.joined(self.mixtures, size)
+        fresh = self.plan.prior_points * np.exp(log_prior) + self.mixtures.density(points)
+        self.proposed = np.concatenate([self.proposed, fresh], axis=1)
         self.points = np.concatenate([self.points, points], axis=2)
-        fresh = [log_prior, *(one.log_density(points) for one in self.mixtures)]
-        self.densities = [np.concatenate(pair, axis=1) for pair in zip(self.densities, fresh, strict=True)]
-        self.densities.append(mixtures.log_density(self.points))
-        self.log_prior = self.densities[0]
+        self.log_prior = np.concatenate([self.log_prior, log_prior], axis=1)
         self.log_likelihood = np.concatenate([self.log_likelihood, self.batch.log_likelihood(points)], axis=1)
-        self.counts.append(size)
-        self.mixtures.append(mixtures)
+        self.count += size
 
 
 def _ascent(batch: Batch, starts: np.ndarray, plan: SwarmPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -258,7 +219,7 @@ def _local(batch: Batch, place: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return np.where(sound, centre, -np.inf), gradient, fisher
 
 
-def _climbed(cloud: _Cloud) -> _Mixtures:
+def _climbed(cloud: _Cloud) -> Mixtures:
     """Normal approximations around what is above some points of the prior that the data like: the first proposals."""
     plan = cloud.plan
     _, logs = cloud.tempered()
@@ -269,10 +230,10 @@ def _climbed(cloud: _Cloud) -> _Mixtures:
     logs = 0.5 * (values + np.log(np.diagonal(factors, axis1=2, axis2=3)).sum(axis=2))
     logs = np.where(np.isfinite(logs), logs, -1e300)
     weights = np.maximum(np.exp(logs - logs.max(axis=1, keepdims=True)), LEAST_START)
-    return _Mixtures(weights / weights.sum(axis=1, keepdims=True), means, factors)
+    return Mixtures(weights / weights.sum(axis=1, keepdims=True), means, factors)
 
 
-def sample_swarm(batch: Batch, generators: Sequence[np.random.Generator], plan: SwarmPlan) -> list[ImportanceSample]:
+def sample_swarm(batch: Batch, generators: Sequence[np.random.Generator], plan: SwarmPlan) -> list[SwarmSample]:
     """Sample the posteriors of a batch of curves.
 
     Parameters
@@ -286,26 +247,24 @@ def sample_swarm(batch: Batch, generators: Sequence[np.random.Generator], plan: 
 
     Returns
     -------
-    list of ImportanceSample
+    list of SwarmSample
         One for each curve, its points in scores.
     """
-    found: list[ImportanceSample | None] = [None] * batch.size
+    found: list[SwarmSample | None] = [None] * batch.size
     where, reached = np.arange(batch.size), np.zeros(batch.size, dtype=int)
-    cloud = _Cloud(batch, _Luck.of(generators, plan.max_rounds + 2, batch.dimension), plan)
+    cloud = _Cloud(batch, _Luck.of(generators, plan.max_rounds + 2 + plan.repairs, batch.dimension), plan)
     mixtures = _climbed(cloud)
     cloud.add(mixtures, plan.start_points, 1)
     for step in range(2, plan.max_rounds + 2):
         temperature, logs = cloud.tempered()
-        mixtures = _fitted(cloud.points, logs, cloud.luck.shifts[:, step, 1], plan, mixtures)
+        mixtures = _fitted(cloud, logs, mixtures, step)
         reached += temperature == 1.0
         ready = (reached > plan.rounds_at_target) | (step == plan.max_rounds + 1)
         ended, left = np.flatnonzero(ready), np.flatnonzero(~ready)
         if ended.size:
-            last = cloud.take(ended)
-            last.add(mixtures.take(ended), plan.final_points, step)
-            weights = last.base() + last.log_likelihood
-            for row, place in enumerate(where[ended]):
-                found[place] = ImportanceSample(last.points[row].T, weights[row])
+            samples = _finished(cloud.take(ended), mixtures.take(ended), step)
+            for place, sample in zip(where[ended], samples, strict=True):
+                found[place] = sample
         if not left.size:
             break
         if ended.size:
@@ -314,26 +273,28 @@ def sample_swarm(batch: Batch, generators: Sequence[np.random.Generator], plan: 
     return found
 
 
-def _fitted(
-    points: np.ndarray, log_weights: np.ndarray, shifts: np.ndarray, plan: SwarmPlan, mixtures: _Mixtures
-) -> _Mixtures:
-    """Fit mixtures to weighted points by a few steps of expectation-maximisation, from where they are."""
-    x = _resampled(points, log_weights, shifts, plan.em_points)
-    dimension, size = x.shape[1:]
-    variances = x.var(axis=2)
-    floor = (1e-3 * variances + 1e-10)[:, :, None] * np.eye(dimension)
-    for _ in range(plan.em_steps):
-        logs, squares = mixtures.terms(x)
-        share = np.exp(logs - _log_sum(logs, axis=1)[:, None]) / size
-        pull = share * ((FREEDOM + dimension) / (FREEDOM + squares))
-        mass = share.sum(axis=2)
-        means = np.matmul(pull, x.transpose(0, 2, 1)) / np.maximum(pull.sum(axis=2)[..., None], 1e-300)
-        deviations = x[:, None] - means[..., None]
-        scales = np.matmul(deviations * pull[:, :, None], deviations.transpose(0, 1, 3, 2))
-        scales = scales / np.maximum(mass, 1e-12)[..., None, None] + floor[:, None]
-        weights = np.maximum(mass, LEAST_MASS)
-        mixtures = _Mixtures(weights / weights.sum(axis=1, keepdims=True), means, np.linalg.cholesky(scales))
-    return _Mixtures(mixtures.weights, mixtures.means, mixtures.factors * np.sqrt(INFLATION))
+def _finished(cloud: _Cloud, mixtures: Mixtures, step: int) -> list[SwarmSample]:
+    """Draw the last points of some curves, and once more, better aimed, where they were not enough."""
+    plan, found = cloud.plan, {}
+    where = np.arange(cloud.batch.size)
+    for repair in range(plan.repairs + 1):
+        cloud.add(mixtures, plan.final_points, step)
+        logs = cloud.base() + cloud.log_likelihood
+        for row, place in enumerate(where):
+            found[int(place)] = SwarmSample(cloud.points[row].T, logs[row])
+        poor = np.array([row for row, place in enumerate(where) if not found[int(place)].healthy], dtype=int)
+        if not poor.size or repair == plan.repairs:
+            break
+        step = plan.max_rounds + 2 + repair
+        cloud, mixtures, where = cloud.take(poor), mixtures.take(poor), where[poor]
+        mixtures = _fitted(cloud, logs[poor], mixtures, step)
+    return [found[place] for place in sorted(found)]
+
+
+def _fitted(cloud: _Cloud, logs: np.ndarray, mixtures: Mixtures, step: int) -> Mixtures:
+    """Fit mixtures to the points of a cloud, weighted, from where they are."""
+    plan = cloud.plan
+    return mixtures.fitted(_resampled(cloud.points, logs, cloud.luck.shifts[:, step, 1], plan.em_points), plan.em_steps)
 
 
 def _resampled(points: np.ndarray, log_weights: np.ndarray, shifts: np.ndarray, size: int) -> np.ndarray:
@@ -356,10 +317,3 @@ def _effective(log_weights: np.ndarray) -> np.ndarray:
 
 def _log_normal(points: np.ndarray) -> np.ndarray:
     return -0.5 * np.square(points).sum(axis=1) - 0.5 * points.shape[1] * np.log(2 * np.pi)
-
-
-def _log_sum(logs: np.ndarray, axis: int) -> np.ndarray:
-    highest = logs.max(axis=axis, keepdims=True)
-    highest = np.where(np.isfinite(highest), highest, 0.0)
-    with np.errstate(divide="ignore"):  # points that no proposal can reach
-        return np.log(np.exp(logs - highest).sum(axis=axis)) + np.squeeze(highest, axis=axis)
