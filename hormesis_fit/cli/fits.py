@@ -38,6 +38,7 @@ from hormesis_fit.cli.options import (
     read_table,
 )
 from hormesis_fit.cli.output import Failure, Watch, check_target, staged, write_result
+from hormesis_fit.cli.papers import paper
 from hormesis_fit.cli.people import (
     COLUMN_ROLES,
     HARM_EXAMPLES,
@@ -298,7 +299,7 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     return trial, fitting, asked | {"times": times, "estimand": given["estimand"], "harm": [*harms, *limits]}
 
 
-for _name, _command in (("next", plan_next), ("design", plan_design), ("screen", screen)):
+for _name, _command in (("next", plan_next), ("design", plan_design), ("screen", screen), ("paper", paper)):
     app.command(_name, cls=Guide, epilog=EXAMPLES[_name])(_command)
 
 

@@ -102,6 +102,11 @@ Six more rows, wherever they tell most about the edges of the window:
 One good dose soon, out of those in stock, and none that does harm:
   hormesis-fit next trial-hormesis --goal regret --doses 0,0.3,1,3 --harm "loss<=0.05"
 """,
+    "paper": """\b
+Methods, tables and references, for LaTeX and for Word:
+  hormesis-fit paper trial-hormesis
+  hormesis-fit paper trial-hormesis --format docx --out manuscript
+""",
     "design": """\b
 24 rows between the lowest and the highest dose that can be given:
   hormesis-fit design --dose-min 0.1 --dose-max 100 --n 24 --dose-unit mg/L
