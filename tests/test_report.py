@@ -21,7 +21,7 @@ from hormesis_fit.checks.sensitivity import (
 )
 from hormesis_fit.figures.drawing import formula_uri
 from hormesis_fit.report.recipe import command_line, python_lines
-from hormesis_fit.report.writing import render_report, write_report
+from hormesis_fit.report.writing import _pictures, render_report, write_report
 from hormesis_fit.windows.summary import sentence
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
@@ -38,7 +38,12 @@ def fit():
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Spare tests of the words the time that drawing takes."""
-    monkeypatch.setattr("hormesis_fit.report.writing.figure_uri", lambda fit, name, width: "data:image/svg+xml;base64,")
+    blank = {"uri": "data:image/svg+xml;base64,", "alt": "", "caption": "", "wide": False}
+
+    def blanks(case):
+        return {"figures": {name: blank | {"name": name} for name in _pictures(case)}, "live": {}, "number_table": None}
+
+    monkeypatch.setattr("hormesis_fit.report.writing._figures", blanks)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,7 @@ def hostile():
 
 def test_all_sections_are_there(page):
     heads = re.findall(r"<h2>(\d)\. ([^<]+)</h2>", page)
-    assert [number for number, _ in heads] == list("123456")
+    assert [number for number, _ in heads] == list("1234567")
     assert "Not medical advice" in page
 
 
@@ -125,7 +130,7 @@ def test_the_recipe_names_sets(pair, fit, monkeypatch):
 
 
 def test_the_first_line_is_the_question_and_the_answer_follows(fit, page):
-    text = html.unescape(page[page.index("<main>") :])
+    text = html.unescape(page[page.index("<header>") :])
     assert text.index("Which doses (conc) raise weight by at least 10 % over control") < text.index("<h1>")
     assert sentence(fit) in text
 
@@ -141,18 +146,6 @@ def test_without_a_window_the_default_benefit_is_used_and_said(pair, no_pictures
     page = render_report(pair)
     assert "was not stated" in page
     assert "window" not in pair
-
-
-def test_the_page_stands_alone(page):
-    assert not re.search(r"<(script|link|iframe)", page)
-    assert set(re.findall(r'src="([^"]{10})', page)) == {"data:image"}
-    assert not re.search(r"url\(|@import", page)
-
-
-def test_every_picture_has_a_text(page):
-    pictures = re.findall(r"<img [^>]*>", page)
-    assert len(pictures) == 5 + 6
-    assert all(re.search(r'alt="[^"]{5,}"', picture) for picture in pictures)
 
 
 def test_figures_are_inlined_as_svg(page):

@@ -370,11 +370,6 @@ def save_figures(
     return written
 
 
-def figure_uri(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> str:
-    """Return a figure as an SVG data URI, for a page that stands alone."""
-    return svg_uri(draw_figure(fit, name, width=width, show_subjects=show_subjects))
-
-
 def svg_uri(figure: Figure) -> str:
     """Return a drawn figure as an SVG data URI."""
     buffer = io.BytesIO()

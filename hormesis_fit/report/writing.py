@@ -23,10 +23,14 @@ from hormesis_fit.checks.sensitivity import (
 )
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.figures.drawing import FEWEST, chance, formula_uri, headline, number
-from hormesis_fit.figures.fits import CAPTIONS, FIGURES, figure_uri, svg_uri
+from hormesis_fit.figures.fits import CAPTIONS, FIGURES, RIDGES, draw_figure, svg_uri
 from hormesis_fit.figures.people import has_harms
 from hormesis_fit.figures.priors import GATE
 from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
+from hormesis_fit.report.checklist import checklist
+from hormesis_fit.report.estimand import estimand
+from hormesis_fit.report.facts import Facts, estimate_words
+from hormesis_fit.report.interactive import live_views, number_table, scripts
 from hormesis_fit.report.people import ESTIMANDS, harm_part, people_part, subject_table
 from hormesis_fit.report.recipe import command_line, comparison_lines, python_lines
 from hormesis_fit.report.review import (
@@ -59,6 +63,7 @@ from hormesis_fit.windows.prediction import outcome_of, subjects_in
 from hormesis_fit.windows.summary import sentence, status
 
 TEMPLATE = "report.html.jinja"
+WIDE = ("window", "subjects")  # figures as wide as the text
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,8 @@ def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = No
     view: dict[str, Any] = {"flags": FLAGS, "verdicts": VERDICTS}
     for part in parts:
         view |= part(case)
+    facts = Facts(case.fit, case.trial, case.window, view)
+    view |= {"checklist": checklist(facts), "estimand_items": estimand(facts)} | scripts()
     return environment.get_template(TEMPLATE).render(view)
 
 
@@ -261,8 +268,27 @@ def _result(case: Case) -> dict[str, Any]:
         "curve_table": curve_table(case.fit, case.window, case.alone),
         "curves_reading": curves_reading(case.fit, case.alone),
         "check_rows": predictive_table(case.fit),
-        "figures": {name: _figure(case, name) for name in _pictures(case)},
+        **_figures(case),
     }
+
+
+def _figures(case: Case) -> dict[str, Any]:
+    """Return every picture, and the two main ones once more for a pointer."""
+    drawn = {name: _drawn(case, name) for name in _pictures(case)}
+    main = drawn["window"], drawn["exceedance"], case.trial
+    return {
+        "figures": {name: _figure(case, name, figure) for name, figure in drawn.items()},
+        "live": live_views(*main),
+        "number_table": number_table(*main),
+    }
+
+
+def _drawn(case: Case, name: str) -> Figure:
+    # In the report, the window is as wide as the text.
+    if name in case.figures and name != "window":
+        return case.figures[name]
+    wide = "double" if name in WIDE else "single"
+    return draw_figure(case.fit, name, width=wide, show_subjects=case.show_subjects)
 
 
 def _pictures(case: Case) -> list[str]:
@@ -287,27 +313,17 @@ def _review(case: Case) -> dict[str, Any]:
     }
 
 
-def _figure(case: Case, name: str) -> dict[str, Any]:
+def _figure(case: Case, name: str, figure: Figure) -> dict[str, Any]:
+    answer = headline(case.window, case.trial)
     said = {
-        "window": headline(case.window, case.trial),
-        "exceedance": headline(case.window, case.trial),
-        "harm": headline(case.window, case.trial),
+        "window": answer,
+        "exceedance": answer,
+        "harm": answer,
+        "quantities": "; ".join(estimate_words(case.window, case.trial, one) for one in RIDGES),
         "weights": f"P(hormesis) {hormesis_words(case.fit)}",
     }
     alt = " ".join(filter(None, [CAPTIONS[name], f"{printable(said[name])}." if name in said else ""]))
-    wide = name in ("window", "subjects")
-    if name == "window" or name not in case.figures:
-        shown = {"show_subjects": True} if case.show_subjects else {}
-        uri = figure_uri(case.fit, name, width="double" if wide else "single", **shown)
-    else:
-        uri = svg_uri(case.figures[name])
-    return {
-        "name": name,
-        "uri": uri,
-        "alt": alt,
-        "caption": CAPTIONS[name],
-        "wide": wide,
-    }
+    return {"name": name, "uri": svg_uri(figure), "alt": alt, "caption": CAPTIONS[name], "wide": name in WIDE}
 
 
 def _decision(case: Case) -> dict[str, Any]:
