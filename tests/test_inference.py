@@ -398,10 +398,11 @@ def test_a_chain_that_stayed_behind_does_not_lead_the_retry(trial):
     fit = fitted("lettuce", "Constant")
     draws = {name: fit["posterior"][name].values for name in density.names}
     chains = density.unconstrain(draws).reshape(4, -1, density.dimension)
-    assert engines._ahead(density, chains) is None
+    assert len(engines._ahead(density, chains)) == chains.shape[0] * chains.shape[1]
     lost = chains.copy()
     lost[1] += 8.0
     ahead = engines._ahead(density, lost)
     np.testing.assert_array_equal(ahead, chains[[0, 2, 3]].reshape(-1, density.dimension))
     lost[2] = np.nan
     assert len(engines._ahead(density, lost)) == 2 * chains.shape[1]
+    assert engines._ahead(density, np.full_like(chains, np.nan)) is None

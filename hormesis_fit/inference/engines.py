@@ -211,7 +211,7 @@ def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
 
 
 def _ahead(density: Density, chains: np.ndarray) -> np.ndarray | None:
-    """Return points of the chains that found the posterior, where others stayed behind in a place without any mass.
+    """Return points of the chains that found the posterior, from which a second run goes on; None if there are none.
 
     A chain stayed behind whose every point is less probable than every point of the best one: pooled trials have a step
     between two doses that is a factor of 10^-46 less probable than the rest, and no way out of it.
@@ -219,8 +219,8 @@ def _ahead(density: Density, chains: np.ndarray) -> np.ndarray | None:
     height = np.add(*density(chains.reshape(-1, chains.shape[2]))).reshape(chains.shape[:2])
     height = np.where(np.isfinite(height), height, -np.inf)
     best = height[np.argmax(np.median(height, axis=1))]
-    behind = height.max(axis=1) < best.min()
-    return chains[~behind].reshape(-1, chains.shape[2]) if behind.any() else None
+    found = np.isfinite(height) & (height.max(axis=1) >= best.min())[:, None]
+    return chains[found] if found.any() else None
 
 
 def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinning: int = 1, starts=None) -> Result:

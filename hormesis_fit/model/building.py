@@ -162,9 +162,10 @@ def _mean(model: pm.Model, values: Mapping[str, pt.TensorVariable], specificatio
     exposure, shifts = _exposed(model, values, specification, shifts)
     # A dose of 0 has no potency, and the gradient of the logarithm of a dose no number there.
     given = pt.gt(exposure, 0)
-    drugged = curve.drifted(pt.switch(given, exposure, 1.0), **shifts, unit=specification.baseline_unit)
+    unit = model["baseline_unit"]
+    drugged = curve.drifted(pt.switch(given, exposure, 1.0), **shifts, unit=unit)
     others = {target: shift for target, shift in shifts.items() if target != "potency"}
-    control = curve.drifted(pt.zeros_like(exposure), **others, unit=specification.baseline_unit)
+    control = curve.drifted(pt.zeros_like(exposure), **others, unit=unit)
     return pt.switch(given, drugged, control)
 
 
@@ -205,6 +206,8 @@ def model_data(specification: Specification, trial: xr.Dataset) -> dict[str, np.
         data["visit_index"] = visit_index(trial, one.times)
         if one.labels:
             data["subject_index"] = np.searchsorted(one.labels, trial["subject"].values.astype(str))
+    if specification.courses or specification.histories is not None:
+        data["baseline_unit"] = np.asarray(specification.baseline_unit)
     if specification.histories is not None:
         data |= specification.histories.numbers()
     for name, prior in specification.priors.items():

@@ -91,7 +91,6 @@ class Specification:
             (one.target, type(one.term), tuple(one.term.structure().items()), one.times, len(one.labels))
             for one in self.courses
         )
-        drifts += (self.baseline_unit,) if self.courses or self.mechanism else ()
         drifts += self._dosing_structure()
         return (
             type(self.curve),
