@@ -16,7 +16,7 @@ from scipy.special import expit, logit, logsumexp
 from hormesis_fit.checks.sensitivity import PRIORS, at_prior, prior_draws
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.parameter import Prior
-from hormesis_fit.windows.posterior import Member, described, members, trial_of
+from hormesis_fit.windows.posterior import Member, check_fit, described, members, trial_of
 from hormesis_fit.windows.quantities import solve
 from hormesis_fit.windows.windowing import threshold_of
 from hormesis_fit.wording import unknown
@@ -58,15 +58,28 @@ def stimulation_evidence(
     Returns
     -------
     Dataset
-        Over (model,), the hormetic curves: ``bayes_factor_negligible`` of a stimulation below the upper end of the rope
-        against one at or above it, with the Monte Carlo error ``log_bayes_factor_se`` of its log; ``prior_below``,
-        ``posterior_below``, ``prob_above``; ``hdi`` over (model, ci_bound), 95 %; ``verdict``: ``"hormesis"`` where the
-        HDI lies above the rope, ``"negligible"`` where inside, else ``"undecided"``. Scalar ``prob_above_average``: the
-        probability of a peak above the rope over all curves by weight, those without a peak counting as none.
+        Pure numbers [1]. Over (model,), the hormetic curves: ``bayes_factor_negligible`` of a stimulation below the
+        upper end of the rope against one at or above it, with the Monte Carlo error ``log_bayes_factor_se`` of its log;
+        ``prior_below``, ``posterior_below``, ``prob_above``; ``hdi`` over (model, ci_bound), 95 %; ``verdict``:
+        ``"hormesis"`` where the HDI lies above the rope, ``"negligible"`` where inside, else ``"undecided"``. Scalar
+        ``prob_above_average``: the probability of a peak above the rope over all curves by weight, those without a peak
+        counting as none.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If the rope is no ascending pair of numbers.
 
     Notes
     -----
     The Bayes factor is posterior odds of the interval over prior odds. A draw without a peak has no stimulation.
+
+    References
+    ----------
+    Kruschke (2018), Rejecting or accepting parameter values, https://doi.org/10.1177/2515245918771304; Morey and Rouder
+    (2011), Bayes factors of intervals, https://doi.org/10.1037/a0024377.
     """
     lowest, eps = _rope(rope)
     trial, group = trial_of(fit), members(fit)
@@ -151,11 +164,18 @@ def bayes_factors(fit: xr.DataTree, *, probability: float = 0.95) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Over (model, reference): ``bayes_factor`` of the model against the reference, ``log_bayes_factor`` and its Monte
-        Carlo error ``log_bayes_factor_se``. Scalars for the hormetic against the other curves, equal weights inside
-        each set: ``bayes_factor_hormesis``, ``log_bayes_factor_hormesis``, ``log_bayes_factor_hormesis_se``, and
-        ``prior_needed``, the smallest prior probability of hormesis from which the data lead to `probability`; NaN
-        where the fit holds only one kind. Curves that failed are NaN.
+        Pure numbers [1]. Over (model, reference): ``bayes_factor`` of the model against the reference,
+        ``log_bayes_factor`` and its Monte Carlo error ``log_bayes_factor_se``. Scalars for the hormetic against the
+        other curves, equal weights inside each set: ``bayes_factor_hormesis``, ``log_bayes_factor_hormesis``,
+        ``log_bayes_factor_hormesis_se``, and ``prior_needed``, the smallest prior probability of hormesis from which
+        the data lead to `probability`; NaN where the fit holds only one kind. Curves that failed are NaN.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `probability` does not lie between 0 and 1.
 
     References
     ----------
@@ -163,6 +183,7 @@ def bayes_factors(fit: xr.DataTree, *, probability: float = 0.95) -> xr.Dataset:
     """
     if not 0 < probability < 1:
         raise ValueError(f"probability must lie between 0 and 1, such as 0.95, got {probability!r}.")
+    check_fit(fit)
     evidence = fit["evidence"].to_dataset()
     logs, errors = (evidence[name].values.astype(float) for name in ("log_evidence", "log_evidence_se"))
     kinds, usable = evidence["hormetic"].values.astype(bool), np.isfinite(logs)
@@ -223,8 +244,16 @@ def predictive_weights(
     Returns
     -------
     Dataset
-        Over (model,): ``weight``, ``elpd`` with ``se``, ``elpd_diff`` to the best curve with ``dse``, ``p``, and
-        ``high_k``, the number of responses whose Pareto k-hat exceeds 0.7, so that their density is not to be trusted.
+        Pure numbers [1]. Over (model,): ``weight``, ``elpd`` with ``se``, ``elpd_diff`` to the best curve with ``dse``,
+        ``p``, and ``high_k``, the number of responses whose Pareto k-hat exceeds 0.7, so that their density is not to
+        be trusted.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If the fit holds one curve or no log likelihood, or the method is unknown.
 
     References
     ----------
@@ -232,6 +261,7 @@ def predictive_weights(
     """
     if method not in METHODS:
         raise ValueError(unknown("method", method, METHODS))
+    check_fit(fit)
     left_out = left_out_densities(fit) if left_out is None else left_out
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on k-hat: counted below instead
@@ -282,15 +312,27 @@ def leave_one_dose_out(
         curves refitted without it, ``responses`` in the group, ``note``; over (dose, model): ``model_log_density`` and
         ``weight`` in the refit. NaN, with a note, where fewer than three doses or four responses would be left.
 
+    Raises
+    ------
+    TypeError
+        If `trial` is not what `read_trial` returns.
+    ValueError
+        If the trial has subjects, categories are ordered, or a curve, family or prior is unknown.
+
     Notes
     -----
     Rows are taken as independent: a trial with subjects is refused. Priors stay those of the whole trial, so that every
     refit is the same model, and the log density of one curve is the evidence that the group adds,
     :math:`\ln Z - \ln Z_{-g}`. It measures interpolation, not hormesis.
+
+    References
+    ----------
+    Roberts et al. (2017), Cross-validation for data with structure, https://doi.org/10.1111/ecog.02881.
     """
     from hormesis_fit.curves import CURVE_SETS, Curve
-    from hormesis_fit.model.specification import specify
+    from hormesis_fit.model.specification import check_trial, specify
 
+    check_trial(trial)
     check_left_out(trial, family)
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
     wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
@@ -388,10 +430,15 @@ def posterior_fdr(probabilities: xr.DataArray | Sequence[float], *, level: float
     Returns
     -------
     Dataset
-        Over the dim of `probabilities`, or (curve,): ``local_fdr``, one minus the probability; ``rank`` from 1, the
-        surest; ``fdr``, the expected share of false ones among all up to this rank; ``selected``, the largest set whose
-        share is at most `level`. NaN, never selected, where there is no probability. Scalars ``selected_count`` and
-        ``expected_false``, the expected number of false ones among the selected.
+        Pure numbers [1]. Over the dim of `probabilities`, or over (curve,): ``local_fdr``, one minus the probability;
+        ``rank`` from 1, the surest; ``fdr``, the expected share of false ones among all up to this rank; ``selected``,
+        the largest set whose share is at most `level`. NaN, never selected, where there is no probability. Scalars
+        ``selected_count`` and ``expected_false``, the expected number of false ones among the selected.
+
+    Raises
+    ------
+    ValueError
+        If `level` or a probability does not lie between 0 and 1.
 
     References
     ----------

@@ -15,7 +15,7 @@ from scipy.special import expit, logsumexp
 from hormesis_fit.checks.hypotheses import described_table
 from hormesis_fit.checks.sensitivity import PRIORS, curve_windows
 from hormesis_fit.windows.estimands import effects_in
-from hormesis_fit.windows.posterior import Member, described, members, trial_of
+from hormesis_fit.windows.posterior import Member, check_fit, described, members, trial_of
 
 
 def power_scaling(
@@ -43,6 +43,13 @@ def power_scaling(
         the curves with more than one per cent of the weight (above 0.7 the row is not to be trusted); over
         (component, alpha, model): ``weight`` and ``model_pareto_k``.
 
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `alphas` are not one power below and one above 1, or the fit holds no log prior.
+
     Notes
     -----
     Draws are re-weighted by :math:`p^{\alpha-1}` (Pareto smoothed) and curves by the mean of it over the normalising
@@ -53,6 +60,7 @@ def power_scaling(
     ----------
     Kallioinen et al. (2024), https://doi.org/10.1007/s11222-023-10366-5.
     """
+    check_fit(fit)
     low, high = alphas
     if not 0 < low < 1 < high:
         raise ValueError(f"alphas must be one power below and one above 1, such as (0.8, 1.25), got {alphas!r}.")

@@ -11,7 +11,7 @@ from scipy import stats
 from scipy.special import expit, logit, logsumexp
 
 from hormesis_fit.curves import Curve
-from hormesis_fit.windows.posterior import Member, domain, members, trial_of
+from hormesis_fit.windows.posterior import Member, check_fit, domain, members, trial_of
 from hormesis_fit.windows.prediction import replicates
 from hormesis_fit.windows.request import request_of
 from hormesis_fit.windows.windowing import window
@@ -66,6 +66,7 @@ PRIORS = {
 
 def window_of(fit: xr.DataTree) -> xr.Dataset:
     """Return the window of a fit: the one that was stored in it, or one with the default benefit, marked so."""
+    check_fit(fit)
     return fit["window"].to_dataset() if "window" in fit else window(fit).assign_attrs(stated=0)
 
 
@@ -80,7 +81,17 @@ def curve_windows(fit: xr.DataTree) -> dict[str, xr.Dataset]:
     Returns
     -------
     dict
-        By curve, as from `window`, with ``probability`` at the tested doses only; draws in the order of its posterior.
+        By curve, as from `window`: dims (chain, draw) in the order of its posterior, doses [dose], with ``probability``
+        at the tested doses only.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+
+    References
+    ----------
+    Belz and Piepho (2012), how far the doses of two curves may differ, https://doi.org/10.1371/journal.pone.0033432.
     """
     asked, doses = request_of(window_of(fit)), trial_of(fit)["dose"].values
     return {member.label: window(_alone(fit, member.label), doses=doses, **asked) for member in members(fit)}
@@ -117,11 +128,20 @@ def prior_sensitivity(fit: xr.DataTree, *, windows: Mapping[str, xr.Dataset] | N
         curve: ``prob_hormesis`` and ``prob_exists`` [1], NaN where their effective sample size ``ess`` is below 100;
         over (model, prior_scale) ``log_evidence`` and ``weight``.
 
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+
     Notes
     -----
     The ratio of two evidences is the posterior mean of the ratio of the two priors,
     :math:`Z' / Z = E[p'(s) / p(s) | y]`, and the same ratios, normalised, re-weight the draws. Curves whose stimulation
     has another kind of prior keep theirs.
+
+    References
+    ----------
+    Kallioinen et al. (2024), https://doi.org/10.1007/s11222-023-10366-5.
     """
     group, evidence = members(fit), fit["evidence"].to_dataset()
     windows = curve_windows(fit) if windows is None else windows

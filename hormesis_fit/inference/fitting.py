@@ -23,7 +23,7 @@ from hormesis_fit.inference.evidence import evidence_table
 from hormesis_fit.inference.optimum import optimise
 from hormesis_fit.model.hierarchy import Vary
 from hormesis_fit.model.likelihood import check_observations
-from hormesis_fit.model.specification import CurveLike, Side, Specification, find_family, scales, specify
+from hormesis_fit.model.specification import CurveLike, Side, Specification, check_trial, find_family, scales, specify
 from hormesis_fit.parameter import Prior
 from hormesis_fit.progress import progress
 from hormesis_fit.wording import quote, unknown
@@ -97,14 +97,23 @@ def fit(
         For one curve: ``posterior`` and ``sample_stats`` with dims (chain, draw), ``log_likelihood``, ``log_prior``,
         ``observed_data``, ``constant_data``, ``evidence``. For an average: ``evidence`` over (model,) and one whole
         fit for each curve in ``models/<curve>``. An optimum or a mode has the group ``optimum``, over (quantity,),
-        in place of every group of draws. Side effects are whole fits in ``endpoints/<name>``.
+        in place of every group of draws. Side effects are whole fits in ``endpoints/<name>``. Parameters are in the
+        units of the trial, [dose], [response] and [time], which their attrs name.
 
     Raises
     ------
+    TypeError
+        If `trial` is not what `read_trial` returns.
     ValueError
         If a name is unknown or a number out of range, in one sentence.
     RuntimeError
         If no curve at all could be fitted.
+
+    References
+    ----------
+    Hoeting et al. (1999), averages of models, https://doi.org/10.1214/ss/1009212519; Cornuet et al. (2012), importance
+    sampling, https://doi.org/10.1111/j.1467-9469.2011.00756.x; Hoffman and Gelman (2014), NUTS,
+    https://jmlr.org/papers/v15/hoffman14a.html.
     """
     started = time.perf_counter()
     vary = _check_trial(trial, family, vary)
@@ -223,10 +232,7 @@ def _side_effect(name: str, endpoint: Endpoint, settings: Settings) -> xr.DataTr
 
 def _check_trial(trial: xr.Dataset, family: str, vary: Vary | None) -> Vary:
     """Refuse what cannot be fitted; return what varies."""
-    if not isinstance(trial, xr.Dataset) or not {"dose", "response"} <= set(trial.variables):
-        raise TypeError(
-            f"Expected the trial that read_trial() returns, got {type(trial).__name__}: read the table first."
-        )
+    check_trial(trial)
     find_family(family)
     check_observations(trial, family)
     if vary is None:

@@ -24,7 +24,7 @@ from hormesis_fit.model.hierarchy import (
     shifts_of,
 )
 from hormesis_fit.model.likelihood import check_observations, dim_in, observe, observed_data
-from hormesis_fit.model.specification import CurveLike, Side, Specification, find_family, specify
+from hormesis_fit.model.specification import CurveLike, Side, Specification, check_trial, find_family, specify
 from hormesis_fit.parameter import Prior
 
 
@@ -88,13 +88,20 @@ def build_model(
     -------
     pymc.Model
         Free variables are the parameters of the curve and of the family, the observed variable is ``response`` with
-        dims (observation,). Doses, responses and the numbers of the priors are `pymc.Data`.
+        dims (observation,). Doses [dose], responses [response] and the numbers of the priors are `pymc.Data`.
 
     Raises
     ------
+    TypeError
+        If `trial` is not what `read_trial` returns.
     ValueError
         If the curve or the family is unknown.
+
+    References
+    ----------
+    Abril-Pla et al. (2023), PyMC, https://doi.org/10.7717/peerj-cs.1516.
     """
+    check_trial(trial)
     find_family(family)
     check_observations(trial, family)
     histories = dosed_histories(trial, drift, regimen, kinetics)

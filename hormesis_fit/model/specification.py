@@ -251,6 +251,14 @@ def scales(trial: xr.Dataset, *, family: Family = FAMILIES["gaussian"]) -> dict[
     }
 
 
+def check_trial(trial: object) -> None:
+    """Refuse what is no trial, in one sentence."""
+    if not isinstance(trial, xr.Dataset) or not {"dose", "response"} <= set(trial.variables):
+        raise TypeError(
+            f"Expected the trial that read_trial() returns, got {type(trial).__name__}: read the table first."
+        )
+
+
 def specify(
     trial: xr.Dataset,
     *,
@@ -286,6 +294,7 @@ def specify(
     shared : sequence of str, optional
         Of a side effect: parameters in which people's offsets may go with those of the benefit.
     """
+    check_trial(trial)
     observation = find_family(family).settled(trial["response"].values)
     template = find_curve(curve, trial, link=observation.link)
     constants = scales(trial, family=observation)

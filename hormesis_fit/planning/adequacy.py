@@ -79,15 +79,20 @@ def assurance(
     Returns
     -------
     Dataset
-        Over (rows): ``prob_located``, the share of trials in which a dose reaches the level; ``prob_right``, in which
-        moreover the best dose truly has the benefit; ``prob_found``, in which the probability of existence reaches
-        0.95; ``type_one`` and ``type_one_found``, the shares of located and found windows where there is no
-        stimulation, NaN for a curve that has no parameter for it; ``error``, the largest standard error of these.
+        Shares of trials [1]. Over (rows,): ``prob_located``, the share of trials in which a dose reaches the level;
+        ``prob_right``, in which moreover the best dose truly has the benefit; ``prob_found``, in which the probability
+        of existence reaches 0.95; ``type_one`` and ``type_one_found``, the shares of located and found windows where
+        there is no stimulation, NaN for a curve that has no parameter for it; ``error``, the largest standard error of
+        these.
 
     Raises
     ------
     ValueError
         If the design holds fewer than three doses, or an argument is out of range.
+
+    References
+    ----------
+    O'Hagan, Stevens and Campbell (2005), https://doi.org/10.1002/pst.175.
     """
     check_benefit(benefit, benefit_scale, level)
     sizes = [_checked_size(one) for one in (n if isinstance(n, Sequence) else [n])]
@@ -243,6 +248,15 @@ def design_adequacy(source: xr.Dataset | xr.DataTree) -> dict[str, str]:
     dict
         By what is lacking, none if nothing is: ``no_control``, ``few_controls``, ``few_doses``, ``no_replicates``,
         ``not_below_peak``, ``not_beyond_peak``, ``not_in_window``, ``not_beyond_window``.
+
+    Raises
+    ------
+    TypeError
+        If `source` is neither a trial nor a fit.
+
+    References
+    ----------
+    Dette, Pepelyshev and Wong (2011), where doses have to lie, https://doi.org/10.1111/j.1539-6924.2011.01625.x.
     """
     if isinstance(source, xr.DataTree):
         return _rows_lacking(trial_of(source)) | _posterior_lacking(source)

@@ -54,7 +54,8 @@ def load_dataset(name: str, **arguments: Any) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        A trial as from `read_trial`, dims (observation), with the attrs ``title``, ``source`` and ``licence`` besides.
+        A trial as from `read_trial`, dims (observation), with doses [dose] and responses [response], and with the attrs
+        ``title``, ``source`` and ``licence`` besides.
 
     Raises
     ------

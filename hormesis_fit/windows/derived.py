@@ -113,6 +113,8 @@ def derived_quantities(
 
     Raises
     ------
+    TypeError
+        If `fit` is not what `fit` returns.
     ValueError
         If a percentage, a benchmark or a name is out of range.
 
@@ -122,6 +124,11 @@ def derived_quantities(
     A curve that returns to the control without crossing it has a zone without end: its areas reach to infinity where
     they converge, and it has no span. A ``benefit_dose`` is the lower edge of `window` without the limits of its
     domain.
+
+    References
+    ----------
+    Belz and Piepho (2012), https://doi.org/10.1371/journal.pone.0033432; Deng, Graham and Shukla (2001), the areas,
+    https://doi.org/10.1080/20018091094691.
     """
     asked = _Asked.checked(effects, stimulations, relative_to, benchmark, benchmark_sd, benchmark_kinds)
     group, trial = carrying(fit), trial_of(fit)
@@ -182,6 +189,17 @@ def benchmark_table(
         One row for each limb (``"benefit"``, ``"harm"``) and kind: ``benchmark``, ``unit``, posterior median ``BMD``,
         5 % and 95 % quantiles ``BMDL`` and ``BMDU`` [dose] given that the dose exists, ``ratio`` BMDU / BMDL, and the
         ``share`` of the posterior in which it exists.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If a benchmark or the name of a kind is out of range.
+
+    References
+    ----------
+    Crump (1984), https://doi.org/10.1016/0272-0590(84)90107-6.
     """
     found = derived_quantities(
         fit,

@@ -67,8 +67,8 @@ def window_over_time(
     >>> later = window_over_time(fit, times=[0, 7, 14, 28])  # doctest: +SKIP
     """
     check_benefit(benefit, benefit_scale, level)
-    asked, seed, trial = asked_for(fit, estimand, subject), int(fit.attrs["seed"]), trial_of(fit)
-    group = carrying(fit)
+    group, trial = carrying(fit), trial_of(fit)
+    asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     visits = np.unique(trial["time"].values) if "time" in trial else None
     moments = check_times(fit, visits if times is None else times, group[0])
     if moments is None:

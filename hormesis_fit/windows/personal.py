@@ -56,7 +56,8 @@ def add_subject(fit: xr.DataTree, *, rows: Any, subject: str, refit: bool = True
     Returns
     -------
     DataTree
-        The fit with the new subject among the others: ``window(updated, subject=...)`` is its window. Attrs of the
+        The fit with the new subject among the others, its draws with dims (chain, draw) and the units of the trial
+        [dose, response]: ``window(updated, subject=...)`` is its window. Attrs of the
         root: ``update_pareto_k``, below 0.7 where re-weighting was used, and ``update`` ("reweighted" or "refitted").
 
     Raises
@@ -344,6 +345,17 @@ def personal_gain(fit: xr.DataTree, *, subject: str, **asked: Any) -> xr.Dataset
         for a new subject [dose]; ``personal_probability`` and ``population_probability``, the probability that each
         serves the subject; ``gain``, their difference; ``regret``, the expected utility that the subject loses with the
         population's dose [1].
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If nothing varies between subjects, the subject is unknown, or what is asked is out of range.
+
+    References
+    ----------
+    Basu and Meltzer (2007), the value of individualised care, https://doi.org/10.1177/0272989X06297393.
     """
     new = window(fit, estimand="new", **asked)
     shared = float(new["best_dose"])

@@ -178,6 +178,8 @@ def _member(label: str, draws: xr.Dataset, shape: tuple[int, int], weight: float
 
 def trial_of(fit: xr.DataTree) -> xr.Dataset:
     """Return the trial that was fitted, dims (observation,)."""
+    if not isinstance(fit, xr.DataTree) or "constant_data" not in fit:
+        raise TypeError(f"Expected the DataTree that fit() returns, got {type(fit).__name__}: fit the trial first.")
     constant = fit["constant_data"].to_dataset()
     return constant.assign(response=fit["observed_data"]["response"]).assign_attrs(constant.attrs)
 

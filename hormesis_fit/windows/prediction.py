@@ -66,8 +66,8 @@ def predict(
     """
     if estimand == "coverage":
         raise ValueError('A share of the population has no mean response: use estimand="population" or "new".')
-    asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time, interval)
+    asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     which, picks = mixture(group, seed)
     chains, draws = group[0].shape

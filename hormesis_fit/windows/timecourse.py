@@ -297,6 +297,13 @@ def sensitivity_over_time(fit: xr.DataTree, **asked: Any) -> xr.Dataset:
         ``potency``, ``gain``, ``baseline``, as far as they drift, on the log scale, dims (chain, draw, time) [1]; for
         an average those of the curve with the highest weight, named in the attr ``model``. For a mechanism
         ``sensitivity``, relative to no drug, dims (chain, draw, history, time) [1].
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If the fit has no drift, or times, estimand or subject are out of range.
     """
     group = members(fit)
     member = max(group, key=lambda one: one.weight)

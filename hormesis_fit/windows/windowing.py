@@ -89,6 +89,8 @@ def window(
 
     Raises
     ------
+    TypeError
+        If `fit` is not what `fit` returns.
     ValueError
         If benefit, scale, level or doses are out of range, or harm, estimand or subject unknown.
 
@@ -96,6 +98,11 @@ def window(
     -----
     Edges are roots on the log-dose axis on either side of the peak, so that a draw's window is one interval. Level
     windows follow from the sorted edges of all draws with the exact weights of their curves.
+
+    References
+    ----------
+    Zhu et al. (2013), the doses of a benefit on both limbs, https://doi.org/10.1016/j.ecoenv.2012.11.022;
+    Neuenschwander, Branson and Gsponer (2008), limits on harm as probabilities, https://doi.org/10.1002/sim.3230.
     """
     check_benefit(benefit, benefit_scale, level)
     check_fit(fit)
