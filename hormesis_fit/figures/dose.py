@@ -69,6 +69,13 @@ def plot_window(
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
+
     Notes
     -----
     Line and bands are the median, 50 % and 95 % of the mean response, not of single responses; where the line is
@@ -186,6 +193,13 @@ def plot_exceedance(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
     """
     trial, window = outcome_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.74)

@@ -36,7 +36,7 @@ from hormesis_fit.figures.drawing import (
 )
 from hormesis_fit.figures.palette import INK, STYLE, Palette, Width, keep, look, shown, styled
 from hormesis_fit.figures.people import has_harms, plot_harm, plot_subjects
-from hormesis_fit.windows.posterior import domain, trial_of
+from hormesis_fit.windows.posterior import check_fit, domain, trial_of
 from hormesis_fit.windows.prediction import outcome_of, replicates, subjects_in
 from hormesis_fit.windows.summary import quantity
 
@@ -69,6 +69,13 @@ def plot_quantities(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
     """
     trial, window = trial_of(fit), window_of(fit)
     figure, axes = canvas(ax, width, 0.9)
@@ -164,7 +171,15 @@ def plot_weights(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
     """
+    check_fit(fit)
     table = fit["evidence"].to_dataset()
     names = [str(name) for name in table["model"].values]
     figure, axes = canvas(ax, width, 0.24 + 0.075 * len(names))
@@ -229,6 +244,13 @@ def plot_predictive(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
     """
     trial, predicted = trial_of(fit), replicates(fit)
     figure, axes = canvas(ax, width, 0.74)
@@ -305,6 +327,7 @@ CAPTIONS = {
 
 def draw_figures(fit: xr.DataTree, *, width: Width = "single", show_subjects: bool = False) -> dict[str, Figure]:
     """Draw every figure once, laid out for good: every file of it would otherwise lay it out anew."""
+    check_fit(fit)
     names = [*FIGURES, *(["harm"] if has_harms(fit) else []), *(["subjects"] if show_subjects else [])]
     if not subjects_in(fit):
         names = [name for name in names if name != "subjects"]
@@ -358,6 +381,15 @@ def save_figures(
         The files: ``window``, ``exceedance``, ``quantities``, ``weights``, ``predictive``, with limits on harm
         ``harm``, with subjects that are to be shown ``subjects``; the same bytes for the same
         fit.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
+    OSError
+        If the folder cannot be written.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

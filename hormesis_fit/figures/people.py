@@ -71,6 +71,13 @@ def plot_subjects(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If nothing varies between subjects, a subject is unknown, or `max_panels`, `width` or `palette` is out of range.
     """
     known = subjects_in(fit)
     if not known:
@@ -144,6 +151,13 @@ def plot_harm(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If there is no limit on harm, or `width` or `palette` is unknown.
     """
     trial, window = outcome_of(fit), window_of(fit)
     harms = check_harms(harm, endpoints_of(fit)) or harms_of(window)

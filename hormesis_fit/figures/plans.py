@@ -57,6 +57,13 @@ def plot_next(
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
+
     Notes
     -----
     A planned dose need not be at the top of the line, which is that of a first row: later rows are planned with the

@@ -53,15 +53,26 @@ def prior_gate(
     Returns
     -------
     Dataset
-        Over (model,): ``far_share``, the share of prior curves that exceed five times the control at a dose near the
-        tested ones (what that is for other scales and directions: attrs ``far``); ``peak_share``, the share of prior
-        peaks below a thousandth of the lowest or above a thousand times the highest tested dose; ``passed``, whether
-        both are at most 0.05.
+        Pure numbers [1]. Over (model,): ``far_share``, the share of prior curves that exceed five times the control at
+        a dose near the tested ones (what that is for other scales and directions: attrs ``far``); ``peak_share``, the
+        share of prior peaks below a thousandth of the lowest or above a thousand times the highest tested dose;
+        ``passed``, whether both are at most 0.05.
 
     Warns
     -----
     UserWarning
         If a curve does not pass.
+
+    Raises
+    ------
+    TypeError
+        If `trial` is not what `read_trial` returns.
+    ValueError
+        If a curve, family or prior is unknown.
+
+    References
+    ----------
+    Gabry et al. (2019), https://doi.org/10.1111/rssa.12378.
     """
     single = isinstance(curve, str | type | Curve) and curve not in CURVE_SETS
     wanted = [curve] if single else list(CURVE_SETS[curve] if isinstance(curve, str) else curve)
@@ -145,6 +156,13 @@ def plot_prior(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `trial` is not what `read_trial` returns.
+    ValueError
+        If a curve, family or prior is unknown, or `draws`, `width` or `palette` is out of range.
 
     Notes
     -----

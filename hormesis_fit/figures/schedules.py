@@ -44,9 +44,13 @@ def plot_dose_interval(
 
     Raises
     ------
+    TypeError
+        If `surface` is not what `dose_interval` returns.
     ValueError
         If there are fewer than two intervals.
     """
+    if not isinstance(surface, xr.Dataset) or not {"interval", "dose"} <= set(surface.dims):
+        raise TypeError(f"Expected what dose_interval() returns, got {type(surface).__name__}: compute it first.")
     interval, dose = surface["interval"].values, surface["dose"].values
     if interval.size < 2:
         raise ValueError(f"A surface needs at least 2 intervals, got {interval.size}: give more intervals=.")

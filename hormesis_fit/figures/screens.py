@@ -40,6 +40,12 @@ CEILING = 6.0  # log10 odds beyond which a probability is drawn at the edge
 TICKS = (0.001, 0.1, 0.5, 0.9, 0.999, 0.99999)
 
 
+def _check_screen(screen: object) -> None:
+    """Refuse what is no screen, in one sentence."""
+    if not isinstance(screen, xr.Dataset) or not {"curve_id", "prob_hormesis"} <= set(screen.variables):
+        raise TypeError(f"Expected what screen() returns, got {type(screen).__name__}: screen the table first.")
+
+
 @styled
 def plot_volcano(
     screen: xr.Dataset, *, names: int = 5, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
@@ -62,7 +68,15 @@ def plot_volcano(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `screen` is not what `screen` returns.
+    ValueError
+        If no curve has a probability of hormesis, or `width` or `palette` is unknown.
     """
+    _check_screen(screen)
     probability = screen["prob_hormesis"].values
     peak = screen["peak_stimulation"].sel(statistic="median").values
     known = np.isfinite(probability) & np.isfinite(peak)
@@ -153,7 +167,15 @@ def plot_window_ladder(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `screen` is not what `screen` returns.
+    ValueError
+        If no curve has a window, or `width` or `palette` is unknown.
     """
+    _check_screen(screen)
     chosen = [one for one in _surest(screen) if np.isfinite(float(screen["window_lower"].sel(curve_id=one)))][:most]
     if not chosen:
         raise ValueError("No curve of the screen has a window at its level: there is nothing to draw.")
@@ -239,10 +261,18 @@ def plot_small_multiples(
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    TypeError
+        If `screen` is not what `screen` returns.
+    ValueError
+        If a curve is unknown or not in the table, or `width` or `palette` is unknown.
+
     Notes
     -----
     The lines are the mean response of the best family of each curve, which is fitted again, with its 95 % interval.
     """
+    _check_screen(screen)
     known = set(screen["curve_id"].values.tolist())
     wanted = list(_surest(screen) if curve_ids is None else map(str, curve_ids))[:most]
     if not wanted or not set(wanted) <= known:

@@ -70,6 +70,13 @@ def plot_sensitivity(
     -------
     matplotlib.figure.Figure
 
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If the fit has no drift, or times, `width` or `palette` are out of range.
+
     Notes
     -----
     A mechanism has a line for each dosing history with the drug, with its band of 95 %; of more than five five are
@@ -201,6 +208,13 @@ def plot_window_over_time(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If the fit has no drift, or times, `width` or `palette` are out of range.
     """
     trial = trial_of(fit)
     found = window_over_time(fit, times=times, **asked)

@@ -74,6 +74,11 @@ def bibliography(fit: xr.DataTree) -> str:
     -------
     str
         One entry for each reference: software, methods, and the sources that the curves and drifts of the fit declare.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
     """
     return bibtex(cited(paragraphs(fit)))
 

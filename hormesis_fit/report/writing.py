@@ -58,7 +58,7 @@ from hormesis_fit.report.tables import (
 )
 from hormesis_fit.vocabulary import FLAGS, VERDICTS
 from hormesis_fit.windows.derived import derived_of
-from hormesis_fit.windows.posterior import find_class, members
+from hormesis_fit.windows.posterior import check_fit, find_class, members
 from hormesis_fit.windows.prediction import outcome_of, subjects_in
 from hormesis_fit.windows.summary import sentence, status
 
@@ -108,6 +108,13 @@ def write_report(
     -------
     Path
         The file.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    OSError
+        If the file cannot be written.
     """
     path = Path(path)
     path.write_text(render_report(fit, figures=figures, show_subjects=show_subjects), encoding="utf-8")
@@ -136,6 +143,7 @@ def render_report(fit: xr.DataTree, *, figures: Mapping[str, Figure] | None = No
     ----------
     Kruschke (2021), Nature Human Behaviour 5:1282, doi:10.1038/s41562-021-01177-7.
     """
+    check_fit(fit)
     if "window" not in fit:
         fit = fit.copy()
         fit["window"] = window_of(fit)

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hormesis_fit.windows.exceedance import nearest_piece
-from hormesis_fit.windows.posterior import described, trial_of
+from hormesis_fit.windows.posterior import check_fit, described, trial_of
 from hormesis_fit.windows.windowing import level_pieces, window
 
 DEFINITIONS = {
@@ -55,6 +55,7 @@ def dose_interval(
     -----
     The benefit is the mean over one interval at periodic steady state. Harms count at their worst moment in it.
     """
+    check_fit(fit)
     try:
         wanted = np.unique(np.asarray(intervals, dtype=float).ravel())
     except (TypeError, ValueError):
