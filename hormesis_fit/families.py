@@ -375,3 +375,4 @@ FAMILIES: dict[str, Family] = {
         ordered=True,
     ),
 }
+"""Every observation model by its name: one `Family` each."""

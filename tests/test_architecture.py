@@ -2,12 +2,14 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
 import hormesis_fit
 
@@ -353,3 +355,60 @@ def test_public_functions_are_annotated_and_take_one_positional_subject(name):
     # What writes files takes what it writes and where to.
     writes = {"folder", "path"} & set(signature.parameters)
     assert kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD) <= 1 + len(writes)
+
+
+FUNCTIONS = {name: value for name, value in CALLABLE.items() if inspect.isfunction(value)}
+RETURNS_NUMBERS = {"xr.Dataset", "xr.DataArray", "xr.DataTree", "pm.Model"}
+# What reads, draws, writes or says what others have computed has nothing to cite.
+UNCITED = re.compile(
+    r"(plot|read|load|list|write|save|simulate|summary|paper|figure)_|window_record|sentence|bibliography"
+)
+# Windows of times and of intervals are windows; a mean over dose is one, and curves and drifts name their own sources.
+CITED_ELSEWHERE = {"window_over_time", "dose_interval", "predict", "sensitivity_over_time"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_say_what_can_go_wrong(name):
+    assert sections(FUNCTIONS[name]).get("Raises", [""])[0].strip().endswith("Error")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_public_functions_say_the_dims_and_units_of_the_numbers_they_return(name):
+    function = FUNCTIONS[name]
+    returned = str(inspect.signature(function).return_annotation)
+    text = " ".join(sections(function)["Returns"])
+    if returned in RETURNS_NUMBERS and name != "figure_data":  # as many dims as there are figures
+        assert re.search(r"dims \(|[Oo]ver \(|Over the dims? of|Over ``|Scalars: ", text)
+    if returned in RETURNS_NUMBERS or "DataFrame" in returned:
+        assert re.search(r"\[[a-z1][a-z0-9 /*,]*\]|``units``|\bunit\b|_unit\b", text)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FUNCTIONS if not UNCITED.match(name) and name not in CITED_ELSEWHERE]
+)
+def test_public_functions_name_their_source(name):
+    assert re.search(r"https://(doi\.org/10\.\d{4,}/|jmlr\.org/)", inspect.getdoc(FUNCTIONS[name]))
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in CALLABLE])
+def test_public_tables_are_described_where_they_stand(name):
+    body = parsed(hormesis_fit._WHERE[name]).body
+    for statement, following in zip(body, [*body[1:], None], strict=True):
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        if name in [getattr(one, "id", None) for one in targets]:
+            assert isinstance(following, ast.Expr)
+            assert following.value.value.endswith(".")
+            return
+    pytest.fail(f"{name} is not assigned in its module")
+
+
+@pytest.mark.parametrize("wrong", [3, xr.DataTree(), xr.Dataset()], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_no_fit_trial_or_screen_is_refused_in_one_sentence(name, wrong):
+    subject, *others = inspect.signature(FUNCTIONS[name]).parameters.values() or [None]
+    if getattr(subject, "name", None) not in ("fit", "trial", "source", "screen", "surface"):
+        return
+    needed = [one for one in others if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
+    given = {one.name: "." if one.name in ("path", "folder") else None for one in needed}
+    with pytest.raises(TypeError, match=r"^[A-Z][^\n]*[.]$"):
+        FUNCTIONS[name](wrong, **given)

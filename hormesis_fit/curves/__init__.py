@@ -69,14 +69,17 @@ _NULL = (
     OperationalModel,
 )
 CURVES: dict[str, type[Curve]] = {curve.__name__: curve for curve in (*_HORMETIC, *_NULL)}
+"""Every curve by its name: the class, whose fields are its parameters."""
 # Four that bend differently at small and at high doses, and what they have to beat: the calibration study of the README
 # says why.
 AVERAGE = ("BrainCousens", "ProductHill", "BellTail", "TwoSiteReceptor", "LogLogistic", "SigmoidEmax", "Constant")
+"""Names of the curves that are averaged by default, hormetic ones first."""
 CURVE_SETS: dict[str, tuple[str, ...]] = {
     "average": AVERAGE,
     "hormetic": tuple(curve.__name__ for curve in _HORMETIC),
     "null": tuple(curve.__name__ for curve in _NULL),
     "all": tuple(CURVES),
 }
+"""Names of curves by the name of their set, for ``curve=``."""
 
 __all__ = ["AVERAGE", "CURVES", "CURVE_SETS", "Curve", *CURVES]

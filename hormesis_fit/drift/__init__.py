@@ -45,3 +45,4 @@ _ALL = (
     GonadalAxis,
 )
 DRIFTS: dict[str, type[Drift]] = {drift.__name__: drift for drift in _ALL}
+"""Every drift by its name, processes first and mechanisms after them: the class, whose fields are its parameters."""
