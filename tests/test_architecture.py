@@ -380,7 +380,7 @@ def test_public_functions_say_the_dims_and_units_of_the_numbers_they_return(name
     if returned in RETURNS_NUMBERS and name != "figure_data":  # as many dims as there are figures
         assert re.search(r"dims \(|[Oo]ver \(|Over the dims? of|Over ``|Scalars: ", text)
     if returned in RETURNS_NUMBERS or "DataFrame" in returned:
-        assert re.search(r"\[[a-z1][a-z0-9 /*,]*\]|``units``|\bunit\b|_unit\b", text)
+        assert re.search(r"\[[a-z1][a-z0-9 /*,]*\]|``units``|\bunits?\b|_unit\b", text)
 
 
 @pytest.mark.parametrize(

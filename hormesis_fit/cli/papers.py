@@ -23,7 +23,7 @@ def paper(
     out: Annotated[Path | None, typer.Option(help="Folder to write to.  [default: FIT-paper]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files of the same names.")] = False,
 ) -> None:
-    """Write methods, tables and references of a paper, ready to be pasted."""
+    """Write the methods, tables and references of a paper."""
     path = fit / "fit.nc" if fit.is_dir() else fit
     home = Path(os.path.realpath(path)).parent
     target = Path(os.path.realpath((out or home.with_name(f"{home.name}-paper")).expanduser()))

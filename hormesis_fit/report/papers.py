@@ -44,7 +44,7 @@ def paper_tables(source: xr.DataTree | xr.Dataset) -> dict[str, pd.DataFrame]:
         Of a fit: ``"window"``, ``"summary"`` (quantities of the dose-response), ``"derived"`` (those of both limbs),
         ``"models"`` (evidence, weights and health) and ``"parameters"`` (priors and posteriors). Of a plan:
         ``"design"``. Cells are text, units stand in the heads; ``attrs["caption"]`` and ``attrs["notes"]`` belong to
-        each. Every row names its unit, in brackets. Numbers that were not rounded are in `summary_table`.
+        each. Numbers that were not rounded are in `summary_table`.
 
     Raises
     ------
