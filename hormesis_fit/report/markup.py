@@ -30,6 +30,7 @@ LATEX = {
     "×": r"\ensuremath{\times}",
     "·": r"\ensuremath{\cdot}",
     "⋅": r"\ensuremath{\cdot}",
+    "÷": r"\ensuremath{\div}",
     "±": r"\ensuremath{\pm}",
     "≤": r"\ensuremath{\leq}",
     "≥": r"\ensuremath{\geq}",

@@ -14,11 +14,12 @@ from hormesis_fit.checks.sensitivity import window_of
 from hormesis_fit.drift import DRIFTS
 from hormesis_fit.drift.histories import PHARMACOKINETICS, usual_interval
 from hormesis_fit.families import FAMILIES
+from hormesis_fit.model.hierarchy import WITHIN
 from hormesis_fit.phrases import benefit_words, level_words, number, printable, unit_of, verb
 from hormesis_fit.report.markup import MARKUPS, Piece, Text
 from hormesis_fit.report.people import ESTIMANDS
 from hormesis_fit.report.references import Reference, bibtex, reference_of, references
-from hormesis_fit.windows.estimands import effects_in
+from hormesis_fit.windows.estimands import PERSON, effects_in
 from hormesis_fit.windows.harms import endpoints_of
 from hormesis_fit.windows.posterior import check_fit, find_class, members, trial_of
 from hormesis_fit.windows.prediction import outcome_of
@@ -101,9 +102,9 @@ def paragraphs(fit: xr.DataTree) -> dict[str, Text]:
 
 
 def cited(found: dict[str, Text]) -> list[Reference]:
-    """Return the references of paragraphs in the order in which they are cited, each once."""
+    """Return the references of paragraphs, each once, by author and year."""
     every = [one for text in found.values() for piece in text if not isinstance(piece, str) for one in piece]
-    return list({one.key: one for one in every}.values())
+    return sorted({one.key: one for one in every}.values(), key=lambda one: one.short.casefold())
 
 
 def cite(*keys: str) -> Piece:
@@ -154,14 +155,14 @@ def _curves(fit: xr.DataTree) -> Text:
         named[hormetic].append(label)
     if evidence.sizes["model"] == 1:
         return ["The mean response followed the dose-response curve ", *_sourced(named[True] + named[False]), ". "]
-    text: Text = ["The mean response followed one of several dose-response curves"]
-    for hormetic, opening in ((True, ": hormetic ones were "), (False, "; the others were ")):
+    text: Text = ["The mean response followed one of several dose-response curves."]
+    for hormetic, kind in ((True, " Hormetic: "), (False, " Not hormetic: ")):
         if named[hormetic]:
-            text += [opening if text[1:] or hormetic else ": ", *_sourced(named[hormetic])]
+            text += [kind, *_sourced(named[hormetic]), "."]
     before = float(evidence.attrs["prior_hormesis"])
-    text += [". They were averaged by their posterior probabilities", cite("hoeting1999")]
+    text += [" They were averaged by their posterior probabilities", cite("hoeting1999")]
     if named[True] and named[False]:
-        shares = f"the hormetic curves together had the prior probability {before:g}, equal for each of a kind"
+        shares = f"the hormetic curves together had the prior probability {before:g}, shared equally in each kind"
         return [*text, f"; {shares}. P(hormesis) is the posterior probability of the hormetic curves. "]
     return [*text, ", from equal prior probabilities. "]
 
@@ -193,11 +194,11 @@ def _observation(fit: xr.DataTree) -> Text:
 
 def _groups(fit: xr.DataTree) -> Text:
     found = {(one.parameter, one.group): one for member in members(fit) for one in effects_in(member)}
-    words = [
-        f"{one.parameter.replace('_', ' ')} between the {len(one.labels)} groups of {printable(one.group)} "
-        f"({SPACES[one.space]})"
-        for one in found.values()
-    ]
+    words = []
+    for one in found.values():
+        kind = one.group.split(WITHIN)[-1]
+        whose = f"{len(one.labels)} {'subjects' if kind == PERSON else f'groups of {printable(one.group)}'}"
+        words.append(f"{one.parameter.replace('_', ' ')} between {whose} ({SPACES[one.space]})")
     text = f"Partially pooled: {'; '.join(words)}. " if words else ""
     for parameter, formula in json.loads(fit.attrs.get("covariates", "{}")).items():
         text += f"The {parameter.replace('_', ' ')} followed the covariates {printable(formula)}. "

@@ -26,6 +26,7 @@ LEVELS = (0.5, *INTERVAL)
 TITLES = {"window_lower": "Lower edge of the window", "window_upper": "Upper edge of the window"}
 ROUNDED = "Numbers end with the last digit that their Monte Carlo error supports."
 ENGINES = {"importance": "importance sampling", "nuts": "NUTS"}
+CENTRAL = 1.2816  # SDs on either side of a central 80 %
 STEP = 0.1  # of log dose, over which the slope of a probability is taken
 
 
@@ -337,37 +338,39 @@ def _design(plan: xr.Dataset) -> pd.DataFrame:
 
 def _next(plan: xr.Dataset) -> pd.DataFrame:
     unit, attrs = str(plan["dose"].attrs.get("units", "")), plan.attrs
-    nat = " (nat)" if attrs["goal"] == "information" else ""
+    informed = attrs["goal"] == "information"
     rows = [
         [rounded(float(dose), EXACT), str(int(count)), rounded(float(loss), math.nan)]
         for dose, count, loss in zip(plan["dose"].values, plan["replicates"].values, plan["loss"].values, strict=True)
     ]
-    goal = "information on the existence and the edges of the window" if nat else "decrease of the regret"
-    edges = []
-    for edge in plan["edge"].values.tolist():
-        now, later = (math.exp(1.2816 * float(plan[name].sel(edge=edge))) for name in ("sd", "expected_sd"))
-        if math.isfinite(now):
-            words = f"by a factor of {rounded(now, math.nan)} to {rounded(later, math.nan)}"
-            edges.append(f"80 % interval of the {edge} edge on either side: {words}.".replace(" to ", " now, ", 1))
+    goal = "information on the existence and the edges of the window" if informed else "decrease of the regret"
+    gain = rounded(float(plan["expected_gain"]), math.nan) + (" nat" if informed else "")
+    spreads = zip(plan["edge"].values, plan["sd"].values, plan["expected_sd"].values, strict=True)
+    factors = [(edge, *(rounded(math.exp(CENTRAL * sd), math.nan) for sd in two)) for edge, *two in spreads]
+    probe = attrs.get("probe_dose")
     notes = [
-        f"{attrs['n']} rows that together bring the most {goal}: {rounded(float(plan['expected_gain']), math.nan)}"
-        f"{nat.strip(' ()') and ' nat'}; at least {100 * attrs['controls']:g} % are controls.",
-        *edges,
-        f"Limits: {printable(attrs['harms'])}, each exceeded with a probability of at most "
+        f"{attrs['n']} rows that together bring the most {goal} ({gain}); at least {100 * attrs['controls']:g} % are "
+        "controls.",
+        *(
+            f"80 % interval of the {edge} edge: × / ÷ {now} now, {later} expected."
+            for edge, now, later in factors
+            if now != "–"
+        ),
+        f"Limits: {printable(attrs['harms'])}; a dose exceeds each with a probability of at most "
         f"{attrs['harm_probability']:g}."
         if attrs["harms"]
         else "",
-        f"Probe dose for a drift of potency: {rounded(attrs['probe_dose'], EXACT)} {printable(unit)}."
-        if "probe_dose" in attrs
+        f"Probe dose for a drift of potency: {rounded(probe, EXACT)}{f' {printable(unit)}' if unit else ''}."
+        if probe is not None
         else "",
     ]
-    heads = [_headed("Dose", unit), "Rows", f"Loss without one row{nat}"]
+    heads = [_headed("Dose", unit), "Rows", _headed("Loss without one row", "nat" if informed else "")]
     return _frame(heads, rows, "Doses to measure next.", notes)
 
 
 def _optimal(plan: xr.Dataset) -> pd.DataFrame:
     attrs, counted = plan.attrs, "replicates" in plan
-    heads = [_headed("Dose", str(plan["dose"].attrs.get("units", "")).replace("dose", "")), "Share of rows"]
+    heads = ["Dose", "Share of rows"]
     rows = [
         [rounded(float(dose), EXACT), f"{float(weight):.3f}"]
         for dose, weight in zip(plan["dose"].values, plan["weight"].values, strict=True)
@@ -375,14 +378,14 @@ def _optimal(plan: xr.Dataset) -> pd.DataFrame:
     if counted:
         heads.append("Rows")
         rows = [[*row, str(int(count))] for row, count in zip(rows, plan["replicates"].values, strict=True)]
+    quantity = printable(attrs["quantity"]).replace("_", " ")
     aims = {
-        "D": "all parameters",
-        "c": str(attrs["quantity"]).replace("_", " "),
-        "compound": f"all parameters and {str(attrs['quantity']).replace('_', ' ')}",
+        "D": "D-optimal: for all parameters",
+        "c": f"c-optimal: for {quantity}",
+        "compound": f"D- and c-optimal alike: for all parameters, and for {quantity}",
     }
     notes = [
-        f"{attrs['criterion']}-optimal for {printable(aims[attrs['criterion']])} of {attrs['curves']}"
-        f" ({attrs['estimates']} parameters).",
+        f"{aims[attrs['criterion']]}, of {attrs['curves']} ({attrs['estimates']} parameters).",
         f"Efficiency against the best design without conditions: {attrs['efficiency']:.2f}; largest sensitivity: "
         f"{attrs['max_sensitivity']:.3f}.",
     ]

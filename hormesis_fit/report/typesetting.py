@@ -26,6 +26,7 @@ NUMBERS = ("Median", "95 % interval", "P(exists)")
 TITLE = "Methods and tables"
 FLUSH = {"l": r">{\raggedright\arraybackslash}", "r": r">{\raggedleft\arraybackslash}"}
 PAGE, LETTER, PADDING = 170.0, 2.0, 4.2  # widths of a page, of a letter of 8.5 pt, and around a cell of Word [mm]
+BOLD = 1.25  # how much wider letters of the head are
 TOGETHER = 20  # rows up to which a table of Word stays on one page
 
 
@@ -74,7 +75,7 @@ def _widths(table: pd.DataFrame, total: float = PAGE) -> list[float]:
         cells = [str(cell) for cell in table[head]]
         # Numbers and intervals stay on one line.
         words = [word for cell in cells for word in (cell.split() if text else [cell])]
-        least.append(LETTER * max(map(len, [*head.split(), *words])) + PADDING)
+        least.append(LETTER * max(BOLD * max(map(len, head.split()), default=0), *map(len, words), 0) + PADDING)
         wished.append(max(LETTER * max(map(len, cells), default=0) + PADDING, least[-1]))
     spare, further = total - sum(least), sum(wished) - sum(least)
     if spare <= 0:
@@ -144,8 +145,9 @@ def _held(text: str) -> str:
 
 
 def _latex_cell(text: str) -> str:
+    breakable = re.sub(r"(?<=[A-Za-z])\((?=[-\d])", r"(\\allowbreak{}", _latex(text))  # Normal(0, 1)
     # A bracket at the beginning of a row would be read as an argument of the row before.
-    return f"{{}}{_latex(text)}" if text.startswith(("[", "*")) else _latex(text)
+    return f"{{}}{breakable}" if text.startswith(("[", "*")) else breakable
 
 
 def _columns(table: pd.DataFrame) -> list[str]:
