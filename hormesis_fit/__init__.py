@@ -59,6 +59,7 @@ _WHERE = {
     "predictive_weights": "checks.hypotheses",
     "prior_gate": "figures.priors",
     "prior_sensitivity": "checks.sensitivity",
+    "read_concentrations": "dosing.concentrations",
     "read_regimen": "dosing.regimen",
     "read_trial": "trials.reading",
     "save_figures": "figures.fits",

@@ -37,6 +37,7 @@ ORDER = [
     "trials.datasets",
     "dosing",
     "dosing.regimen",
+    "dosing.concentrations",
     "dosing.exposure",
     "drift.relaxation",
     "drift.marching",

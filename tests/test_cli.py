@@ -220,6 +220,7 @@ REGIMENS = {
     "kinetics without doses": ("", "--kinetics", "OneCompartment", "give --regimen"),
     "unknown kinetics": (EVENTS, "--kinetics", "OneCompartmnt", 'did you mean "OneCompartment"?'),
     "unknown parameter of kinetics": (EVENTS, "--kinetics", "OneCompartment elimination=1", "elimination_rate"),
+    "concentrations without kinetics": (EVENTS, "--concentrations", "doses.csv", "no column DV"),
     "kinetics that are no number": (
         EVENTS,
         "--kinetics",

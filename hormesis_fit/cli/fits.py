@@ -168,6 +168,7 @@ def fit(
         str | None,
         typer.Option(metavar="MODEL", help='How a dose wears off: "OneCompartment elimination_rate=0.1 route=oral".'),
     ] = None,
+    concentrations: Annotated[Path | None, typer.Option(metavar="FILE", help="Concentrations: ID TIME DV.")] = None,
     interval: Annotated[
         float | None, typer.Option(help="Time between doses for which the window is wanted, at steady state.")
     ] = None,

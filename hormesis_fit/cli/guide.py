@@ -135,7 +135,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "What counts": f"{_COUNTS} harm side_effect side_effect_family side_effect_limit",
         "The model": "curve family priors prior_hormesis",
         "People, batches and covariates": "subject batch vary covariates column guess estimand",
-        "Time, and doses in time": "time time_unit drift time_grid regimen kinetics interval",
+        "Time, and doses in time": "time time_unit drift time_grid regimen kinetics concentrations interval",
         "Computation": "engine draws tune chains seed leave_one_dose_out",
         "Results": "out overwrite show_subjects",
     },

@@ -295,7 +295,8 @@ def read_kinetics(text: str | None) -> Term | None:
 
 
 def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mapping[str, str]) -> dict[str, Any]:
-    """Read the event table and the pharmacokinetics, and refuse what does not go together."""
+    """Read the event table, pharmacokinetics and concentrations, and refuse what does not go together."""
+    from hormesis_fit.dosing.concentrations import read_concentrations
     from hormesis_fit.dosing.regimen import read_regimen
     from hormesis_fit.drift.histories import dosed_histories
 
@@ -304,8 +305,9 @@ def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mappi
         raise Failure("--interval needs --kinetics, which says how a dose wears off: add it, or leave out --interval.")
     with bad_input():
         regimen = None if given["regimen"] is None else read_regimen(given["regimen"])
-        dosed_histories(trial, drift or None, regimen, kinetics)
-    return {"regimen": regimen, "kinetics": kinetics}
+        measured = None if given["concentrations"] is None else read_concentrations(given["concentrations"])
+        dosed_histories(trial, drift or None, regimen, kinetics, measured)
+    return {"regimen": regimen, "kinetics": kinetics, "concentrations": measured}
 
 
 def read_times(text: str | None, trial: xr.Dataset, *, moving: bool) -> list[float] | None:

@@ -154,7 +154,7 @@ def read_regimen(source: Any, *, dose_unit: str = "", time_unit: str = "", sheet
     table = read_table(source, sheet=sheet)
     names = _named(table)
     numbers, notes = parse_numbers(table, {role: name for role, name in names.items() if role != "id"})
-    labels = _labels(table, names)
+    labels = subject_labels(table, names.get("id"))
     given = _doses(numbers, names, table)
     if not given.any():
         raise ValueError(f"Found no dose in {table.label}: give dose rows an amount in the column AMT.")
@@ -195,14 +195,15 @@ def _named(table: Table) -> dict[str, str]:
     return names
 
 
-def _labels(table: Table, names: dict[str, str]) -> np.ndarray:
-    if "id" not in names:
+def subject_labels(table: Table, column: str | None) -> np.ndarray:
+    """Return the subject of every row of a table, `EVERYONE` where it has no column of subjects."""
+    if column is None:
         return np.full(len(table.rows), EVERYONE, dtype=object)
     labels = []
-    for cell, row in zip(table.columns[names["id"]], table.rows, strict=True):
+    for cell, row in zip(table.columns[column], table.rows, strict=True):
         if is_blank(cell):
             raise ValueError(
-                f"Expected a subject in row {row} of column {quote(names['id'])}, got a blank: fill it in, or leave "
+                f"Expected a subject in row {row} of column {quote(column)}, got a blank: fill it in, or leave "
                 "the column out when every subject was given the same."
             )
         whole = isinstance(cell, float) and cell.is_integer()

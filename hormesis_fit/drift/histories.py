@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.dosing.concentrations import concentration_priors, owners_of, read_concentrations
 from hormesis_fit.dosing.exposure import PHARMACOKINETICS, exposure_at
 from hormesis_fit.dosing.regimen import EVERYONE, Regimen, read_regimen, schedule, step_edges
 from hormesis_fit.drift.courses import mechanism_of
-from hormesis_fit.parameter import Term, Value
+from hormesis_fit.parameter import Prior, Term, Value
 from hormesis_fit.wording import listing, quote, unknown
 
 STEPS = 336  # two weeks of hours: concentrations between doses are followed in steps of this share of the study
@@ -23,6 +24,7 @@ EVENTS = ("subject", "time", "amount", "rate", "interval", "steady")
 
 type RegimenLike = Regimen | Mapping[str, Regimen] | xr.Dataset | str | Path | Any
 type KineticsLike = str | type[Term] | Term
+type ConcentrationsLike = xr.Dataset | str | Path | Any
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Histories:
         Times of the rows since the start [time], shape (observation,).
     kinetics : Term, optional
         Pharmacokinetics; without them the last dose is the exposure until the next one.
+    assay : Dataset, optional
+        Measured concentrations, dims (sample): ``history``, ``time`` since the start [time], ``concentration``.
     """
 
     events: xr.Dataset
@@ -52,6 +56,7 @@ class Histories:
     row_edge: np.ndarray
     row_time: np.ndarray
     kinetics: Term | None = None
+    assay: xr.Dataset | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -64,6 +69,9 @@ class Histories:
         events["subject"] = events["subject"].astype(str)
         events["history"] = "observation", np.array(self.labels)[self.row_history].astype(str)
         events["edge"] = "step_edge", self.edges
+        if self.assay is not None:
+            for name, values in self.assay.data_vars.items():
+                events[f"sample_{name}"] = values.astype(str) if name == "history" else values
         term = self.kinetics
         if term is None:
             return events.assign_attrs(kinetics="", fixed="{}", options="{}")
@@ -76,9 +84,18 @@ class Histories:
         """Names of the parameters of the kinetics that are to be estimated."""
         return tuple(self.kinetics.priors()) if self.kinetics is not None else ()
 
+    def fingerprint(self) -> tuple[bytes, ...]:
+        """Return the times and doses that the graph of a model with kinetics to be estimated holds."""
+        arrays = [self.row_time, self.edges, *(self.events[name].values for name in EVENTS)]
+        if self.assay is not None:
+            arrays += [self.assay["time"].values, self.assay["history"].values]
+        return tuple(np.asarray(one.astype(str) if one.dtype == object else one).tobytes() for one in arrays)
+
     def numbers(self) -> dict[str, np.ndarray]:
         """Return the data of a model: exposures, where they are known, and where the rows lie among the steps."""
         places = {"step_length": self.lengths, "history_index": self.row_history, "edge_index": self.row_edge}
+        if self.assay is not None:
+            places["observed_concentration"] = self.assay["concentration"].values
         return places if self.free else places | {"exposure": self.at_rows(), "step_exposure": self.over_steps()}
 
     def accumulation(self, doses: np.ndarray, scales: Mapping[str, float]) -> float:
@@ -91,14 +108,44 @@ class Histories:
         scales : mapping
             Constants of the trial, for the prior medians of kinetics that are to be estimated.
         """
-        typical = {}
-        if self.free:
-            units = self.kinetics.parameters()
-            priors = {name: one.scaled(units[name].unit, scales) for name, one in self.kinetics.priors().items()}
-            typical = {name: float(np.exp(prior.arguments.get("mu", 0.0))) for name, prior in priors.items()}
-        exposure = self.at_rows(typical)
+        exposure = self.at_rows(self._typical(scales))
         dosed = (doses > 0) & (exposure > 0)
         return float(np.exp(np.median(np.log(exposure[dosed] / doses[dosed])))) if dosed.any() else 1.0
+
+    def _typical(self, scales: Mapping[str, float]) -> dict[str, float]:
+        """Prior medians of the kinetics that are to be estimated."""
+        if self.kinetics is None:
+            return {}
+        units = self.kinetics.parameters()
+        priors = {name: one.scaled(units[name].unit, scales) for name, one in self.kinetics.priors().items()}
+        return {name: float(np.exp(prior.arguments.get("mu", 0.0))) for name, prior in priors.items()}
+
+    def assay_priors(self, scales: Mapping[str, float]) -> dict[str, Prior]:
+        """Return the priors of what turns exposures into concentrations; none where none were measured.
+
+        Parameters
+        ----------
+        scales : mapping
+            Constants of the trial, as in `accumulation`.
+        """
+        if self.assay is None:
+            return {}
+        return concentration_priors(self.assay["concentration"].values / self.at_samples(self._typical(scales)))
+
+    def at_samples(self, values: Mapping[str, Value] | None = None) -> Value:
+        """Return the exposure of the plasma at every measured concentration, shape (sample,) [dose / volume].
+
+        Parameters
+        ----------
+        values : mapping, optional
+            Parameters of the kinetics that are not fixed, numbers or columns.
+        """
+        names = self.assay["history"].values.astype(str).tolist()
+        # Blood is drawn from the plasma, wherever the drug acts.
+        site = {"site": "plasma"} if "site" in {one.name for one in fields(self.kinetics)} else {}
+        plasma = replace(self, kinetics=replace(self.kinetics, **site))
+        known = {name: value for name, value in (values or {}).items() if name in plasma.kinetics.parameters()}
+        return plasma._exposure(self.assay["time"].values, names, known)
 
     def at_rows(self, values: Mapping[str, Value] | None = None) -> Value:
         """Return the exposure of every row, shape (observation,) [dose / volume].
@@ -171,7 +218,19 @@ def histories_from(record: xr.Dataset, trial: xr.Dataset) -> Histories:
     times = trial["time"].values - min(0.0, float(trial["time"].values.min()))
     row_edge = np.argmin(np.abs(edges[None, :] - times[:, None]), axis=1)
     row_history = np.array([labels.index(name) for name in names])
-    return Histories(record, edges, labels, row_history, row_edge, times, kinetics_from(record))
+    return Histories(record, edges, labels, row_history, row_edge, times, kinetics_from(record), assay_from(record))
+
+
+def assay_from(record: xr.Dataset) -> xr.Dataset | None:
+    """Return the measured concentrations that a fit has recorded, None without them.
+
+    Parameters
+    ----------
+    record : Dataset
+        The group ``regimen`` of a fit.
+    """
+    names = ("history", "time", "concentration")
+    return xr.Dataset({name: record[f"sample_{name}"] for name in names}) if "sample_time" in record else None
 
 
 def kinetics_from(record: xr.Dataset) -> Term | None:
@@ -220,7 +279,10 @@ def find_kinetics(kinetics: KineticsLike | None) -> Term | None:
 
 
 def histories_of(
-    trial: xr.Dataset, regimen: RegimenLike | None = None, kinetics: KineticsLike | None = None
+    trial: xr.Dataset,
+    regimen: RegimenLike | None = None,
+    kinetics: KineticsLike | None = None,
+    concentrations: ConcentrationsLike | None = None,
 ) -> Histories:
     """Return the dosing histories of a trial.
 
@@ -233,6 +295,8 @@ def histories_of(
         exposed to its dose from time 0 on.
     kinetics : str, class or Term, optional
         Pharmacokinetics that turn doses into exposures.
+    concentrations : Dataset, path or table, optional
+        Measured concentrations, from which the kinetics are estimated together with the responses.
     """
     if "time" not in trial:
         raise ValueError("Doses in time need the times of the rows: read the table with time=.")
@@ -242,7 +306,39 @@ def histories_of(
     events, owners = _events(trial, regimen)
     start = min(0.0, float(trial["time"].values.min()), float(events["time"].values.min(initial=0.0)))
     moved = events.assign(time=events["time"] - start)
-    return _on_steps(moved, trial["time"].values - start, owners, term)
+    found = _on_steps(moved, trial["time"].values - start, owners, term)
+    return found if concentrations is None else _assayed(found, trial, concentrations, start)
+
+
+def _assayed(histories: Histories, trial: xr.Dataset, concentrations: ConcentrationsLike, start: float) -> Histories:
+    """Add measured concentrations to the dosing histories that they belong to."""
+    if not histories.free:
+        raise ValueError(
+            "Concentrations tell numbers of the pharmacokinetics, and none is left to be estimated: give kinetics= "
+            'with fewer numbers, such as kinetics="OneCompartment".'
+        )
+    given = isinstance(concentrations, xr.Dataset)
+    found = concentrations if given else read_concentrations(concentrations)
+    own: dict[str, set[str]] = {}
+    if "subject" in trial:
+        for subject, number in zip(trial["subject"].values.astype(str), histories.row_history, strict=True):
+            own.setdefault(subject, set()).add(histories.labels[number])
+    owners = owners_of(found, histories.labels, own)
+    assay = xr.Dataset(
+        {
+            "history": ("sample", owners),
+            "time": found["time"] - start,
+            "concentration": found["concentration"].astype(float),
+        }
+    ).drop_vars("row", errors="ignore")
+    result = replace(histories, assay=assay)
+    ones = dict.fromkeys(histories.free, 1.0)
+    for bare in np.flatnonzero(~(result.at_samples(ones) > 0)):
+        raise ValueError(
+            f"The concentration in row {found['row'].values[bare]} was measured before any dose of "
+            f"{quote(owners[bare])}: leave it out, or correct its time."
+        )
+    return result
 
 
 def _on_steps(events: xr.Dataset, times: np.ndarray, owners: np.ndarray, term: Term | None) -> Histories:
@@ -280,12 +376,16 @@ def histories_at(record: xr.Dataset, times: np.ndarray, regimen: Regimen | xr.Da
 
 
 def dosed_histories(
-    trial: xr.Dataset, drift: Any, regimen: RegimenLike | None, kinetics: KineticsLike | None
+    trial: xr.Dataset,
+    drift: Any,
+    regimen: RegimenLike | None,
+    kinetics: KineticsLike | None,
+    concentrations: ConcentrationsLike | None = None,
 ) -> Histories | None:
     """Return the dosing histories of a trial where a regimen or a mechanism needs them, None elsewhere."""
-    if regimen is None and kinetics is None and mechanism_of(drift) is None:
+    if regimen is None and kinetics is None and concentrations is None and mechanism_of(drift) is None:
         return None
-    return histories_of(trial, regimen, kinetics)
+    return histories_of(trial, regimen, kinetics, concentrations)
 
 
 def _within(events: xr.Dataset, until: float) -> xr.Dataset:

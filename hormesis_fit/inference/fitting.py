@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.drift.courses import DriftLike, names_of
-from hormesis_fit.drift.histories import Histories, KineticsLike, RegimenLike, dosed_histories
+from hormesis_fit.drift.histories import ConcentrationsLike, Histories, KineticsLike, RegimenLike, dosed_histories
 from hormesis_fit.inference.assembly import data_groups, recorded, side_groups, tree_of, unit_label
 from hormesis_fit.inference.engines import Result, Settings, machine_for, run_curve
 from hormesis_fit.inference.evidence import evidence_table
@@ -41,6 +41,7 @@ def fit(
     drift: DriftLike | Mapping[str, DriftLike] | None = None,
     regimen: RegimenLike | None = None,
     kinetics: KineticsLike | None = None,
+    concentrations: ConcentrationsLike | None = None,
     priors: Mapping[str, Prior] | None = None,
     engine: str = "auto",
     prior_hormesis: float = 0.5,
@@ -77,6 +78,8 @@ def fit(
     kinetics : str, class or Term, optional
         Pharmacokinetics, ``"OneCompartment"`` or ``"TwoCompartment"``; parameters with numbers are fixed, the others
         are estimated. Without them the last dose is the exposure until the next one.
+    concentrations : Dataset, path or table, optional
+        Measured concentrations, with columns ID, TIME and DV: they tell the kinetics, in one model with the responses.
     priors : mapping, optional
         Priors in the trial's units that replace the defaults, by parameter name.
     engine : {"auto", "importance", "nuts", "optimum", "mode"}
@@ -126,7 +129,7 @@ def fit(
         if single
         else _set_of(curve, trial, hierarchical=bool(vary) or drift is not None or regimen is not None)
     )
-    histories = dosed_histories(trial, drift, regimen, kinetics)
+    histories = dosed_histories(trial, drift, regimen, kinetics, concentrations)
     specifications = _specifications(trial, wanted, family, priors, vary, covariates or {}, drift, histories)
     if engine in ("optimum", "mode"):
         return _optima(trial, specifications, settings, single=single)

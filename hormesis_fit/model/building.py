@@ -11,8 +11,9 @@ import pytensor.tensor as pt
 import xarray as xr
 from pymc.distributions.transforms import Transform
 
+from hormesis_fit.dosing.concentrations import ERROR, SCALE
 from hormesis_fit.drift.courses import DriftLike, visit_index
-from hormesis_fit.drift.histories import KineticsLike, RegimenLike, dosed_histories
+from hormesis_fit.drift.histories import ConcentrationsLike, KineticsLike, RegimenLike, dosed_histories
 from hormesis_fit.model.hierarchy import (
     Effect,
     Shared,
@@ -64,6 +65,7 @@ def build_model(
     drift: DriftLike | Mapping[str, DriftLike] | None = None,
     regimen: RegimenLike | None = None,
     kinetics: KineticsLike | None = None,
+    concentrations: ConcentrationsLike | None = None,
 ) -> pm.Model:
     """Build the PyMC model of one curve on one trial.
 
@@ -81,8 +83,8 @@ def build_model(
         Columns of groups, and formulas, by parameter, as in `fit`.
     drift : str, class, Drift or mapping, optional
         How sensitivity moves in time, as in `fit`.
-    regimen, kinetics : optional
-        Doses in time and what becomes of them, as in `fit`.
+    regimen, kinetics, concentrations : optional
+        Doses in time, what becomes of them, and what was measured of that, as in `fit`.
 
     Returns
     -------
@@ -104,7 +106,7 @@ def build_model(
     check_trial(trial)
     find_family(family)
     check_observations(trial, family)
-    histories = dosed_histories(trial, drift, regimen, kinetics)
+    histories = dosed_histories(trial, drift, regimen, kinetics, concentrations)
     specification = specify(
         trial,
         curve=curve,
@@ -126,7 +128,20 @@ def model_of(specification: Specification, trial: xr.Dataset) -> pm.Model:
             data = model_data(one.specification, one.trial) | _partners(specification, one)
             with pm.Model(name=one.name) as own:
                 _add_outcome(own, one.specification, one.trial, data)
+        if specification.histories is not None and specification.histories.assay is not None:
+            _add_concentrations(model, specification)
     return model
+
+
+def _add_concentrations(model: pm.Model, specification: Specification) -> None:
+    """Add measured concentrations, which scatter log-normally around those that the kinetics give.
+
+    They come last, so that the rows of every outcome stay where they are among the log likelihoods.
+    """
+    histories = specification.histories
+    exposure = histories.at_samples({name: model[name] for name in histories.free})
+    middle = pt.log(exposure) + pt.log(model[SCALE])
+    pm.LogNormal("concentration", middle, model[ERROR], observed=model["observed_concentration"])
 
 
 def _add_outcome(
@@ -198,7 +213,7 @@ def _exposed(
 def _dims_of(name: str, value: np.ndarray, specification: Specification) -> str | tuple[str, str] | None:
     designs = {one.design: ("observation", one.dim) for one in specification.slopes}
     designs |= {one.partner: one.group for one in specification.shared}
-    designs |= {"step_exposure": ("history", "step"), "step_length": "step"}
+    designs |= {"step_exposure": ("history", "step"), "step_length": "step", "observed_concentration": None}
     return designs.get(name, "observation" if np.ndim(value) else None)
 
 

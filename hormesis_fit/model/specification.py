@@ -12,6 +12,7 @@ import pymc as pm
 import xarray as xr
 
 from hormesis_fit.curves import CURVES, Curve
+from hormesis_fit.dosing.concentrations import DECLARED
 from hormesis_fit.drift.courses import VISIT, Course, DriftLike, Mechanism, courses_of, mechanism_of
 from hormesis_fit.drift.histories import Histories
 from hormesis_fit.families import FAMILIES, Family, middle
@@ -110,7 +111,7 @@ class Specification:
         kinetics, mechanism = self.histories.kinetics, self.mechanism
         free = kinetics is not None and bool(kinetics.priors())
         # Exposures of fixed kinetics are data; those of free ones, and every number of a template, are in the graph.
-        graph = (repr(self.histories.row_time), repr(self.histories.events)) if free else ()
+        graph = self.histories.fingerprint() if free else ()
         return (repr(kinetics), repr(mechanism), len(self.histories.labels), len(self.histories.edges), graph)
 
     @property
@@ -140,7 +141,7 @@ class Specification:
         for one in (*self.courses, *([self.mechanism] if self.mechanism else [])):
             known |= one.parameters()
         if self.histories is not None and self.histories.kinetics is not None:
-            known |= self.histories.kinetics.parameters()
+            known |= self.histories.kinetics.parameters() | DECLARED
         return {name: known[name] for name in self.priors}
 
     def coords(self) -> dict[str, tuple[str, ...]]:
@@ -344,7 +345,7 @@ def dosing_priors(
         if one is not None:
             units = one.parameters()
             found |= {name: prior.scaled(units[name].unit, constants) for name, prior in one.priors().items()}
-    return found
+    return found | (histories.assay_priors(constants) if histories is not None else {})
 
 
 def _check_prior(name: str, prior: object) -> None:

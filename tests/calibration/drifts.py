@@ -7,8 +7,8 @@ Every trial draws its truth from fixed priors. ``potency``: eight subjects at te
 each, with an Ornstein-Uhlenbeck path of log-potency for each subject. ``receptors``: six groups of daily doses for a
 week, then a wash-out with four single doses that probe the recovery of the receptors, twelve times, two rows each, with
 receptor turnover and one compartment. The results say how often 95 % intervals hold every parameter, the sensitivity in
-the end and the edges of the window, and how many fits had no divergence. They are kept in tests/calibration/results, one
-CSV per design, and only missing trials are run; a design is compiled once.
+the end and the edges of the window, and how many fits had no divergence. They are kept in tests/calibration/results,
+one CSV per design, and only missing trials are run; a design is compiled once.
 """
 
 import argparse
@@ -175,8 +175,8 @@ def coverage(rows: pd.DataFrame, names: list[str], mass: float) -> pd.DataFrame:
 def table() -> str:
     """Return the results of both designs, as Markdown."""
     lines = [
-        "| design | trials | parameters, 95 % | parameters, 80 % | smallest p, corrected | sensitivity in the end, 95 % "
-        "| lower edge, 95 % | upper edge, 95 % | no divergence |",
+        "| design | trials | parameters, 95 % | parameters, 80 % | smallest p, corrected "
+        "| sensitivity in the end, 95 % | lower edge, 95 % | upper edge, 95 % | no divergence |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for design, priors in PRIORS.items():
