@@ -159,7 +159,10 @@ def _view(figure: Figure, trial: xr.Dataset, pointed: list[View]) -> View:
             shapes.append(_level(artist))
         else:
             traces += _strokes(ax, artist, low)
-    return {"data": traces + pointed + _legend(figure), "layout": _layout(ax, low, high, shapes)}
+    return {
+        "data": traces + pointed + _legend(figure, "x" if ax.get_xlim()[0] < 0 else "x2"),
+        "layout": _layout(ax, low, high, shapes),
+    }
 
 
 def _parted(xy: np.ndarray, low: float) -> list[tuple[np.ndarray, str]]:
@@ -222,8 +225,8 @@ def _look(line: Line2D) -> View:
     return look
 
 
-def _legend(figure: Figure) -> list[View]:
-    """Return what the legend names, as traces that show nothing else."""
+def _legend(figure: Figure, axis: str) -> list[View]:
+    """Return what the legend names, as traces that show nothing else; an axis without a trace would not be drawn."""
     found = []
     for legend in figure.legends:
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
@@ -233,7 +236,7 @@ def _legend(figure: Figure) -> list[View]:
             else:
                 look = {"mode": "markers", "marker": square | {"color": _colour(handle.get_facecolor())}}
             named = {"name": _text(text.get_text().replace(r"\$", "$")), "showlegend": True}
-            found.append(_trace(np.full(1, np.nan), np.full(1, np.nan), "x2") | look | named)
+            found.append(_trace(np.full(1, np.nan), np.full(1, np.nan), axis) | look | named)
     return found
 
 
@@ -253,7 +256,7 @@ def _layout(ax: Axes, low: float, high: float, shapes: list[View]) -> View:
     doses |= {"minor": {"ticks": "outside", "ticklen": 3, "dtick": "D1"}}
     control = {"domain": [0, BESIDE], "range": [edge, -edge], "tickvals": [0], "ticktext": ["0"], "fixedrange": True}
     heights = {"range": [float(one) for one in ax.get_ylim()], "fixedrange": True}
-    heights |= {"title": {"text": _text(ax.get_ylabel()).replace("\n", "<br>"), "standoff": 8}}
+    heights |= {"title": {"text": _text(ax.get_ylabel().replace("\n", " ")), "standoff": 8}}
     middle, gap = (BESIDE + BEYOND) / 2, 0.006
     across = {"type": "line", "xref": "paper", "yref": "paper", "y0": -0.02, "y1": 0.02}
     across |= {"line": {"color": words["color"], "width": 1}}
