@@ -202,7 +202,7 @@ def test_quantities_are_given_with_their_share_of_existence(drawn):
     for name in ("peak_dose", "window_lower", "window_upper", "zero_equivalent_dose"):
         assert has(figure, f"density_{name}")
         assert has(figure, f"median_{name}")
-    assert words(figure).count("exists in 0.") == 4
+    assert words(figure).count("P(exists) = 0.") == 4
     assert figure.axes[0].get_xlabel() == "conc (mg/L)"
 
 
@@ -213,7 +213,7 @@ def test_weights_differ_without_colour_and_show_the_prior(fit, drawn):
         one = fit["evidence"].to_dataset().sel(model=name)
         assert bar.get_width() == pytest.approx(float(one["weight"]))
         assert bool(bar.get_hatch()) is not bool(one["hormetic"])
-        assert artist(figure, f"prior_{name}").get_xdata()[0] == pytest.approx(1 / 6)
+        assert artist(figure, f"prior_{name}").get_xdata()[0] == pytest.approx(float(one["prior_weight"]))
     assert "P(hormesis) = 0." in words(figure)
 
 
@@ -230,13 +230,19 @@ def test_predictive_figure_has_a_bar_at_every_dose(drawn):
 
 def test_files_are_complete_and_have_embedded_fonts(fit, tmp_path):
     first = save_figures(fit, tmp_path / "new")
-    assert [path.name for path in first] == [f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "png")]
-    for path in first[::2]:
+    assert [path.name for path in first] == [
+        f"{name}.{suffix}" for name in FIGURES for suffix in ("pdf", "svg", "png")
+    ] + ["figures.nc"]
+    for path in first[:-1:3]:
         content = path.read_bytes()
         assert b"/FontFile2" in content
         assert b"/Type3" not in content
         assert b"CreationDate" not in content
-    assert first[1].read_bytes()[:4] == b"\x89PNG"
+    assert first[2].read_bytes()[:4] == b"\x89PNG"
+    assert "<text" not in first[1].read_text(encoding="utf-8")
+    with xr.open_datatree(first[-1], engine="h5netcdf") as numbers:
+        assert set(numbers.children) == set(FIGURES)
+        assert numbers["weights"]["weight"].attrs["units"] == "1"
 
 
 def test_figures_that_are_drawn_already_give_the_same_files(fit, tmp_path, monkeypatch):

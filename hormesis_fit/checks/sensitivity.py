@@ -94,21 +94,21 @@ def curve_windows(fit: xr.DataTree) -> dict[str, xr.Dataset]:
     Belz and Piepho (2012), how far the doses of two curves may differ, https://doi.org/10.1371/journal.pone.0033432.
     """
     asked, doses = request_of(window_of(fit)), trial_of(fit)["dose"].values
-    return {member.label: window(_alone(fit, member.label), doses=doses, **asked) for member in members(fit)}
+    return {member.label: window(alone(fit, member.label), doses=doses, **asked) for member in members(fit)}
 
 
-def _alone(fit: xr.DataTree, label: str) -> xr.DataTree:
-    """One curve of an average as a fit of its own."""
+def alone(fit: xr.DataTree, label: str) -> xr.DataTree:
+    """Return one curve of an average as a fit of its own."""
     evidence = fit["evidence"].to_dataset().sel(model=[label])
     tree = fit["models"][label] if "models" in fit else fit
     data = {name: fit[name].to_dataset() for name in ("constant_data", "observed_data")}
     groups = data | {"posterior": tree["posterior"].to_dataset(), "evidence": evidence.assign(weight=("model", [1.0]))}
-    alone = xr.DataTree.from_dict(groups)
+    single = xr.DataTree.from_dict(groups)
     for name in ("endpoints", "regimen"):
         if name in fit:
-            alone[name] = fit[name].copy()
-    alone.attrs = fit.attrs
-    return alone
+            single[name] = fit[name].copy()
+    single.attrs = fit.attrs
+    return single
 
 
 def prior_sensitivity(fit: xr.DataTree, *, windows: Mapping[str, xr.Dataset] | None = None) -> xr.Dataset:

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter
 
-from hormesis_fit.figures.drawing import dosed, label, number, units_of, with_unit
-from hormesis_fit.figures.palette import INK, keep, look, shown
+from hormesis_fit.figures.drawing import dosed, label, number, room, units_of, with_unit, written
+from hormesis_fit.figures.palette import INK, STYLE, keep, look, shown
 from hormesis_fit.windows.posterior import domain
 
 # Letters of their own: an exponent of mathtext would be too small to read.
@@ -72,12 +72,24 @@ class DoseAxis:
         edge = self.inverse(np.array([self.origin - 0.05 * self.decades]))[0] if self.zero else self.low
         ax.set_xlim(edge, self.high)
         major, minor = self.ticks()
-        shown = [0.0, *major] if self.zero else major
+        shown = self._legible(ax, [0.0, *major] if self.zero else major, show or _plain)
         ax.xaxis.set_major_locator(FixedLocator(shown))
         ax.xaxis.set_major_formatter(FixedFormatter([(show or _plain)(dose) for dose in shown]))
-        ax.xaxis.set_minor_locator(FixedLocator([dose for dose in minor if dose not in major]))
+        ax.xaxis.set_minor_locator(FixedLocator([dose for dose in minor if dose not in shown]))
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel(label, parse_math=False)
+
+    def _legible(self, ax: Axes, doses: list[float], show: Callable[[float], str]) -> list[float]:
+        """Leave out doses whose labels would touch the one before them."""
+        left, right = self.forward(np.array(ax.get_xlim()))
+        places = (self.forward(np.array(doses)) - left) / (right - left) * room(ax)
+        kept, end = [], -np.inf
+        for dose, place in zip(doses, places, strict=True):
+            half = written(show(dose), STYLE["xtick.labelsize"]) / 2
+            if place - half > end + 3:
+                kept.append(dose)
+                end = place + half
+        return kept
 
     def mark_break(self, ax: Axes, height: float = 0.0) -> None:
         """Draw two strokes through the axis line between dose 0 and the lowest dose shown."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -39,6 +41,8 @@ from hormesis_fit.windows.prediction import outcome_of, predict
 from hormesis_fit.windows.request import asked_of, when_of
 from hormesis_fit.windows.timecourse import moment_of, someone
 from hormesis_fit.windows.windowing import threshold_of
+
+TOP = 0.1  # height of an axis on top, relative to the width
 
 
 @styled
@@ -85,16 +89,14 @@ def plot_window(
     with the rows of the visit nearest to it.
     """
     trial, window = outcome_of(fit), window_of(fit)
-    figure, axes = canvas(ax, width, 0.86)
+    figure, axes = canvas(ax, width, 0.7 + TOP * ("standard_dose" in trial.attrs))
     axis = dose_axis(axes, trial, shares=True)
     handles = shade(axes, window)
-    asked = shown_people(fit, window)
-    whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
-    whose |= when_of(window)
+    asked, whose = shown_people(fit, window), whose_curve(fit, window)
     curve, control = predict(fit, **whose), predict(fit, doses=[0.0], **whose).values.ravel()
     handles += draw_response(axes, axis, curve, control, trial)
     handles += _draw_references(axes, fit, window, control, trial)
-    handle, held = _draw_rows(axes, _visit_of(trial, window), asked.subject, show_subjects)
+    handle, held = draw_rows(axes, visit_of(trial, window), asked.subject, show_subjects)
     handles.append(handle)
     axes.set_ylim(response_limits(held, curve, control))
     axes.set_ylabel(label(trial["response"], "response"), parse_math=False)
@@ -109,7 +111,14 @@ def shown_people(fit: xr.DataTree, window: xr.Dataset) -> Asked:
     return asked_for(fit, "new" if asked.estimand == "coverage" else asked.estimand, asked.subject)
 
 
-def _visit_of(trial: xr.Dataset, window: xr.Dataset) -> xr.Dataset:
+def whose_curve(fit: xr.DataTree, window: xr.Dataset) -> dict[str, Any]:
+    """Return what `predict` has to be asked for the people and the time of a window."""
+    asked = shown_people(fit, window)
+    whose = {"subject": asked.subject} if asked.subject else {"estimand": asked.estimand}
+    return whose | when_of(window)
+
+
+def visit_of(trial: xr.Dataset, window: xr.Dataset) -> xr.Dataset:
     """Return the rows of the visit nearest to the time of a window; all rows where it has none."""
     if "time" not in window.attrs:
         return trial
@@ -117,7 +126,7 @@ def _visit_of(trial: xr.Dataset, window: xr.Dataset) -> xr.Dataset:
     return trial.isel(observation=away == away.min())
 
 
-def _draw_rows(ax: Axes, trial: xr.Dataset, subject: str | None, show_subjects: bool) -> tuple[Line2D, np.ndarray]:
+def draw_rows(ax: Axes, trial: xr.Dataset, subject: str | None, show_subjects: bool) -> tuple[Line2D, np.ndarray]:
     """Draw the rows of the people whose window it is, or what stands for them; return legend and what is to be held."""
     hidden = "subject" in trial and not show_subjects
     rows = rows_of_subject(trial, subject) if subject and "subject" in trial else trial
@@ -202,7 +211,7 @@ def plot_exceedance(
         If `width` or `palette` is unknown.
     """
     trial, window = outcome_of(fit), window_of(fit)
-    figure, axes = canvas(ax, width, 0.74)
+    figure, axes = canvas(ax, width, 0.6 + TOP * ("standard_dose" in trial.attrs))
     dose_axis(axes, trial, shares=True)
     handles = shade(axes, window)
     seen = window["probability"].where(window["dose"] > 0, drop=True)
@@ -217,8 +226,8 @@ def plot_exceedance(
     handles += _draw_best(axes, window, trial)
     handles.append(draw_rug(axes, trial))
     axes.set_ylim(0, 1.02)
-    within = "\nwithin the limits on harm" if window.attrs.get("harms") else ""
-    axes.set_ylabel(f"probability of benefit ({benefit_label(window, trial)}){within}", parse_math=False)
+    within = ", within limits" if window.attrs.get("harms") else ""
+    axes.set_ylabel(f"probability of benefit\n({benefit_label(window, trial)}{within})", parse_math=False)
     title(axes, headline(window, trial))
     legend(figure, axes, handles, own=ax is None)
     return figure

@@ -7,6 +7,7 @@ import functools
 import io
 import textwrap
 from collections.abc import Sequence
+from string import ascii_lowercase
 
 import matplotlib
 import numpy as np
@@ -18,13 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.textpath import text_to_path
-from matplotlib.transforms import ScaledTranslation
 
 from hormesis_fit.figures.palette import INK, STYLE, WIDTHS, Picture, Width, keep, look, shown
 from hormesis_fit.phrases import is_share, printable, whose_words
 from hormesis_fit.windows.posterior import domain
 from hormesis_fit.windows.windowing import level_pieces
 
+LEGEND, HANDLE, SPACING = STYLE["legend.fontsize"], 1.8, 1.1  # size [pt], and parts of it
 FEWEST = 3  # subjects at a dose, for their mean to be shown where rows are not
 
 
@@ -108,7 +109,7 @@ def benefit_label(window: xr.Dataset, trial: xr.Dataset) -> str:
 
 
 def canvas(ax: Axes | None, width: Width, height: float) -> tuple[Figure, Axes]:
-    """Return the figure and the axes to draw in; `height` is relative to the width."""
+    """Return the figure and the axes to draw in; `height`, relative to the width, is that above the legend."""
     if ax is not None:
         return ax.figure, ax
     inches = WIDTHS[width]
@@ -123,34 +124,36 @@ def panels(count: int, width: Width, *, columns: int, height: float = 0.72) -> t
     columns = min(count, columns)
     rows, inches = -(-count // columns), WIDTHS[width]
     tall = min(inches / columns, 1.9) * height
-    figure = Picture(figsize=(inches, 0.75 + rows * tall), layout="constrained")
+    figure = Picture(figsize=(inches, 0.35 + rows * tall), layout="constrained")
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)], columns
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence, *, own: bool) -> None:
-    """Put the legend below a figure of our own, where it can hide nothing, or into axes that were given.
+    """Put the legend below a figure of our own, which grows by it, or into axes that were given.
 
-    In a figure of several plots each plot has its legend below itself.
+    In a figure of several plots it waits for those of the others, in ``figure.handles``.
     """
-    room = 72 * figure.get_figure(root=True).get_figwidth()
-    shared = {"handles": handles, "handlelength": 1.8, "columnspacing": 1.1}
     if own:
-        figure.legend(loc="outside lower center", ncols=_columns(handles, room), **shared)
+        columns = _columns(handles, 72 * figure.get_figwidth() - 26)
+        rows = -(-len(handles) // columns)
+        figure.set_figheight(figure.get_figheight() + (rows * 1.62 + 0.8) * LEGEND / 72)
+        options = {"ncols": columns, "handlelength": HANDLE, "columnspacing": SPACING}
+        figure.legend(handles=handles, loc="outside lower center", **options)
     elif isinstance(figure, Picture):
-        place = ax.transAxes + ScaledTranslation(0, -30 / 72, figure.dpi_scale_trans)
-        side_by_side = ax.get_subplotspec().get_gridspec().ncols
-        options = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": place, "borderaxespad": 0}
-        ax.legend(ncols=_columns(handles, room / side_by_side - 60), **options, **shared)
+        known = {one.get_label() for one in figure.handles}
+        figure.handles += [one for one in handles if one.get_label() not in known]
     else:
-        ax.legend(**shared)
+        ax.legend(handles=handles)
 
 
-def _columns(handles: Sequence, room: float) -> int:
+def _columns(handles: Sequence, points: float) -> int:
     """How many columns of a legend fit into some points, no more than its rows need."""
-    size = STYLE["legend.fontsize"]
-    widest = max(written(str(handle.get_label()), size) for handle in handles) + (1.8 + 0.8 + 1.1) * size
-    columns = int(np.clip((room - 2 * size) // widest, 1, len(handles)))
-    return -(-len(handles) // -(-len(handles) // columns))
+    wide = [written(str(one.get_label()), LEGEND) + (HANDLE + 0.8) * LEGEND for one in handles]
+    for columns in range(len(wide), 1, -1):
+        parts = [part for part in np.array_split(wide, columns) if part.size]
+        if sum(part.max() for part in parts) + (columns - 1) * SPACING * LEGEND <= points:
+            return -(-len(wide) // -(-len(wide) // columns))
+    return 1
 
 
 @functools.cache
@@ -160,31 +163,37 @@ def written(text: str, size: float = 7.0) -> float:
     return text_to_path.get_text_width_height_descent(text.replace(r"\$", "$"), font, ismath=False)[0]
 
 
-def title(ax: Axes, text: str) -> None:
-    """Write a sentence above the axes, broken to the width of its panel."""
+def room(ax: Axes) -> float:
+    """Width of a panel without its margins, roughly [pt]."""
     place = ax.get_subplotspec()
     side_by_side = place.get_gridspec().ncols if place else 1
-    room = 72 * ax.get_figure(root=True).get_figwidth() / side_by_side - 40
-    lines = [""]
+    return (72 * ax.get_figure(root=True).get_figwidth() - 26) / side_by_side - 20
+
+
+def title(ax: Axes, text: str) -> None:
+    """Write a sentence above the axes, broken to the width of its panel."""
+    lines, most = [""], room(ax)
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        lines[-1:] = [longer] if not lines[-1] or written(longer) <= room else [lines[-1], word]
+        lines[-1:] = [longer] if not lines[-1] or written(longer) <= most else [lines[-1], word]
     ax.set_title("\n".join(lines), parse_math=False)
 
 
-def letter(ax: Axes, place: int) -> None:
-    """Write the letter of a panel at its upper left."""
-    ax.annotate(
-        "abcdefghijklmnopqrstuvwxyz"[place],
-        (0, 1),
-        xycoords="axes fraction",
-        xytext=(-26, 5),
-        textcoords="offset points",
-        fontsize=8,
-        fontweight="bold",
-        annotation_clip=False,
-        gid="letter",
-    )
+def panel_title(ax: Axes, name: object, words: str = "") -> None:
+    """Write a name above a small panel, cut where it is too long, and what is to be said of it."""
+    widest, most = room(ax) + 6, 60
+    while most > 4 and written(shorten(name, most) + words) > widest:
+        most -= 1
+    ax.set_title(shorten(name, most) + words, parse_math=False, pad=3)
+
+
+def letter(ax: Axes, place: int, *, beyond: float = 4) -> None:
+    """Write the letter of a panel left of its title, some points beyond its axis."""
+    more, last = divmod(place, len(ascii_lowercase))
+    style = {"fontsize": 8, "fontweight": "bold", "ha": "right", "annotation_clip": False, "gid": "letter"}
+    # The titles of axes stand at one height, also those that are empty: only the axes know where.
+    where = {"xycoords": ("axes fraction", ax.title), "textcoords": "offset points"}
+    ax.annotate(ascii_lowercase[more - 1 : more] + ascii_lowercase[last], (0, 0), xytext=(-beyond, 0), **where, **style)
 
 
 def shade(ax: Axes, window: xr.Dataset) -> list[Patch]:
@@ -208,6 +217,24 @@ def shade(ax: Axes, window: xr.Dataset) -> list[Patch]:
             shaded_upper=shown(highs, "upper end of a shaded interval", unit, shade=order),
         )
     return handles
+
+
+def shades(windows: Sequence[xr.Dataset]) -> list[Patch]:
+    """Return the legend of the shades that at least one of several panels has."""
+    levels = [(0.5, look().half), *((float(one.attrs["level"]), look().window) for one in windows)]
+    fills = {level: fill for level, fill in levels if any(level_pieces(one, level) for one in windows)}
+    return [Patch(label=f"probability ≥ {level:g}", **fill) for level, fill in fills.items()]
+
+
+def remark(words: str) -> Line2D:
+    """Return an entry of a legend that explains an abbreviation."""
+    return Line2D([], [], linestyle="none", label=words)
+
+
+def shorten(text: object, most: int) -> str:
+    """Return a name on one line, cut where it is too long."""
+    words = printable(str(text))
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def dosed(doses: np.ndarray, trial: xr.Dataset) -> xr.DataArray:

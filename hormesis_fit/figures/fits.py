@@ -34,7 +34,7 @@ from hormesis_fit.figures.drawing import (
     title,
     units_of,
 )
-from hormesis_fit.figures.palette import INK, STYLE, Palette, Width, keep, look, shown, styled
+from hormesis_fit.figures.palette import INK, STYLE, Palette, Width, figure_data, keep, look, shown, styled
 from hormesis_fit.figures.people import has_harms, plot_harm, plot_subjects
 from hormesis_fit.windows.posterior import check_fit, domain, trial_of
 from hormesis_fit.windows.prediction import outcome_of, replicates, subjects_in
@@ -78,7 +78,7 @@ def plot_quantities(
         If `width` or `palette` is unknown.
     """
     trial, window = trial_of(fit), window_of(fit)
-    figure, axes = canvas(ax, width, 0.9)
+    figure, axes = canvas(ax, width, 0.76)
     draws = {name: window[name].values.ravel() for name in RIDGES}
     DoseAxis(*_ridge_limits(draws, trial), zero=False).apply(axes, label(trial["dose"], "dose"))
     for row, (name, values) in enumerate(draws.items()):
@@ -125,12 +125,12 @@ def _draw_ridge(ax: Axes, base: float, values: np.ndarray, name: str, known: dic
         grid = np.linspace(np.log(low), np.log(high), 300)
         density = gaussian_kde(np.log(finite))(grid)
         height = density / density.max()
-        ax.fill_between(np.exp(grid), base, base + 0.62 * height, zorder=2, gid=f"density_{name}", **look().wide)
-        ax.plot(np.exp(grid), base + 0.62 * height, color=look().line, linewidth=0.8, zorder=2.5)
+        ax.fill_between(np.exp(grid), base, base + 0.56 * height, zorder=2, gid=f"density_{name}", **look().wide)
+        ax.plot(np.exp(grid), base + 0.56 * height, color=look().line, linewidth=0.8, zorder=2.5)
         words = f"posterior density of the {name.replace('_', ' ')}, relative to its top"
         keep(**{f"density_{name}": shown(height, words, grid=np.exp(grid))})
     ax.axhline(base, color=look().quiet, linewidth=0.4, zorder=1)
-    words = f"exists in {chance(known['share'])}"
+    words = f"P(exists) {equals(chance(known['share']))}"
     if known["share"] > 0:
         left, middle, right = known["lower"], known["median"], known["upper"]
         words = f"{_within(middle, low, high)} [{_within(left, low, high)}, {_within(right, low, high)}], {words}"
@@ -141,7 +141,7 @@ def _draw_ridge(ax: Axes, base: float, values: np.ndarray, name: str, known: dic
             ax.plot([end], [base], arrow, color=INK, markersize=3.6, zorder=3, clip_on=False)
         if low <= middle <= high:
             ax.plot([middle], [base], "o", color=INK, markersize=3.6, zorder=3, gid=f"median_{name}")
-    ax.text(0.995, base + 0.66, words, transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=6.5)
+    ax.text(0.995, base + 0.59, words, transform=ax.get_yaxis_transform(), ha="right", va="bottom", fontsize=6.5)
 
 
 def _within(value: float, low: float, high: float) -> str:
@@ -182,7 +182,7 @@ def plot_weights(
     check_fit(fit)
     table = fit["evidence"].to_dataset()
     names = [str(name) for name in table["model"].values]
-    figure, axes = canvas(ax, width, 0.24 + 0.075 * len(names))
+    figure, axes = canvas(ax, width, 0.2 + 0.075 * len(names))
     for row, name in enumerate(names):
         one = table.sel(model=name)
         usable, weight, hormetic = np.isfinite(float(one["log_evidence"])), float(one["weight"]), bool(one["hormetic"])
@@ -253,7 +253,7 @@ def plot_predictive(
         If `width` or `palette` is unknown.
     """
     trial, predicted = trial_of(fit), replicates(fit)
-    figure, axes = canvas(ax, width, 0.74)
+    figure, axes = canvas(ax, width, 0.6)
     dose = trial["dose"].values
     tested = dose[dose > 0]
     axis = DoseAxis(tested.min() / 1.5, tested.max() * 1.5, zero=bool(dose.min() == 0))
@@ -298,6 +298,11 @@ def _draw_predicted(axes: Axes, predicted: xr.DataArray, trial: xr.Dataset) -> N
     )
 
 
+FILES: dict[str, dict[str, str | None]] = {
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+    "png": {"Software": "hormesis_fit"},
+}
 SHOWING = ("window", "predictive")  # figures that can show rows
 FIGURES: dict[str, Callable[..., Figure]] = {
     "window": plot_window,
@@ -325,21 +330,30 @@ CAPTIONS = {
 }
 
 
-def draw_figures(fit: xr.DataTree, *, width: Width = "single", show_subjects: bool = False) -> dict[str, Figure]:
+def draw_figures(
+    fit: xr.DataTree, *, width: Width = "single", palette: Palette = "light", show_subjects: bool = False
+) -> dict[str, Figure]:
     """Draw every figure once, laid out for good: every file of it would otherwise lay it out anew."""
     check_fit(fit)
     names = [*FIGURES, *(["harm"] if has_harms(fit) else []), *(["subjects"] if show_subjects else [])]
     if not subjects_in(fit):
         names = [name for name in names if name != "subjects"]
-    return {name: draw_figure(fit, name, width=width, show_subjects=show_subjects) for name in names}
+    return {name: draw_figure(fit, name, width=width, palette=palette, show_subjects=show_subjects) for name in names}
 
 
-def draw_figure(fit: xr.DataTree, name: str, *, width: Width = "single", show_subjects: bool = False) -> Figure:
+def draw_figure(
+    fit: xr.DataTree,
+    name: str,
+    *,
+    width: Width = "single",
+    palette: Palette = "light",
+    show_subjects: bool = False,
+) -> Figure:
     """Draw one figure by its name, laid out for good."""
     plot = FIGURES.get(name) or PEOPLE[name]
     width = "double" if name == "subjects" else width  # many panels
-    shown = {"show_subjects": show_subjects} if name in SHOWING else {}
-    return _settled(plot(fit, width=width, **shown))
+    more = {"show_subjects": show_subjects} if name in SHOWING else {}
+    return _settled(plot(fit, width=width, palette=palette, **more))
 
 
 def _settled(figure: Figure) -> Figure:
@@ -358,7 +372,7 @@ def save_figures(
     figures: Mapping[str, Figure] | None = None,
     show_subjects: bool = False,
 ) -> list[Path]:
-    """Write every figure of a fit as PDF with embedded fonts and as PNG with 300 dots per inch.
+    """Write every figure of a fit as PDF and SVG with embedded or outlined fonts and as PNG, with the numbers it shows.
 
     Parameters
     ----------
@@ -379,8 +393,8 @@ def save_figures(
     -------
     list of Path
         The files: ``window``, ``exceedance``, ``quantities``, ``weights``, ``predictive``, with limits on harm
-        ``harm``, with subjects that are to be shown ``subjects``; the same bytes for the same
-        fit.
+        ``harm``, with subjects that are to be shown ``subjects``; and ``figures.nc``, what `figure_data` returns for
+        all of them. The same bytes for the same fit.
 
     Raises
     ------
@@ -393,12 +407,14 @@ def save_figures(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, figure in (figures or draw_figures(fit, width=width, show_subjects=show_subjects)).items():
-        for suffix, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": "hormesis_fit"})):
+    drawn, written = figures or draw_figures(fit, width=width, palette=palette, show_subjects=show_subjects), []
+    for name, figure in drawn.items():
+        for suffix, metadata in FILES.items():
             written.append(folder / f"{name}.{suffix}")
-            with matplotlib.rc_context(STYLE):
-                figure.savefig(written[-1], metadata=metadata)
+            figure.savefig(written[-1], metadata=metadata)
+    numbers = {name: tree for figure in drawn.values() for name, tree in figure_data(figure).children.items()}
+    written.append(folder / "figures.nc")
+    xr.DataTree.from_dict(numbers).to_netcdf(written[-1], engine="h5netcdf")
     return written
 
 

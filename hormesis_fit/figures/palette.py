@@ -132,7 +132,7 @@ LOOKS: dict[str, Look] = {
         line="#000000",
         mark="#000000",
         mean="#FFFFFF",
-        quiet="#8C8C8C",
+        quiet="#595959",
         wide=_plain("#D9D9D9"),
         narrow=_plain("#A6A6A6"),
         half=_hatched("#FFFFFF", "......", "#A6A6A6"),
@@ -273,6 +273,7 @@ class Picture(Figure):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         FigureCanvasAgg(self)
+        self.handles: list[Any] = []  # of a legend that several plots share
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """Save with fonts that are embedded (PDF) or outlined (SVG), and 300 dots per inch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from hormesis_fit.checks.sensitivity import window_of
 from hormesis_fit.figures.axes import dose_axis, draw_response
@@ -24,12 +23,14 @@ from hormesis_fit.figures.drawing import (
     headline,
     label,
     legend,
+    letter,
+    panel_title,
     panels,
     shade,
+    shades,
     title,
 )
 from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, panel, shown, styled
-from hormesis_fit.phrases import printable
 from hormesis_fit.windows.estimands import EACH, PEOPLE, Asked, asked_for, populations, tolerated
 from hormesis_fit.windows.harms import Harm, check_harms, endpoints_of, limits_of
 from hormesis_fit.windows.posterior import Member, carrying, trial_of
@@ -37,7 +38,6 @@ from hormesis_fit.windows.prediction import outcome_of, predict, subjects_in
 from hormesis_fit.windows.request import asked_of, harms_of, request_of, when_of
 from hormesis_fit.windows.summary import subject_windows
 from hormesis_fit.windows.timecourse import moment_of, someone
-from hormesis_fit.windows.windowing import level_pieces
 from hormesis_fit.windows.windowing import window as window_for
 
 
@@ -99,24 +99,16 @@ def plot_subjects(
             handles = draw_response(axes, axis, curves[one], controls[one], trial, inner=False)
             handles.append(draw_data(axes, rows))
         axes.set_ylim(limits[:, 0].min(), limits[:, 1].max())
-        axes.set_title(printable(one), parse_math=False, pad=2)
+        panel_title(axes, one)
+        letter(axes, place)
         axes.tick_params(labelleft=place % columns == 0, labelbottom=lowest)
     handles[-1].set_label("responses of the subject")
     figure.supylabel(label(trial["response"], "response"), fontsize=7, parse_math=False)
     if len(chosen) < len(known):
         words = f"{'The first ' if subjects is None else ''}{len(chosen)} of the {len(known)} subjects of the trial"
         figure.suptitle(words, fontsize=7, x=0.01, ha="left")
-    legend(figure, places[0], _shades(windows.values()) + handles, own=True)
+    legend(figure, places[0], shades(list(windows.values())) + handles, own=True)
     return figure
-
-
-def _shades(windows: Collection[xr.Dataset]) -> list:
-    """Return the legend of the shades that at least one panel has."""
-    levels = [(0.5, look().half)] + [(float(one.attrs["level"]), look().window) for one in windows]
-    found = {
-        f"probability ≥ {level:g}": fill for level, fill in levels if any(level_pieces(one, level) for one in windows)
-    }
-    return [Patch(label=words, **fill) for words, fill in found.items()]
 
 
 def has_harms(fit: xr.DataTree) -> bool:
@@ -165,7 +157,7 @@ def plot_harm(
         raise ValueError("There is no limit on harm to draw: give one, such as harm=hf.Harm(loss=True, limit=0.05).")
     request = {name: value for name, value in request_of(window).items() if name != "harm"}
     alone, joint = window_for(fit, **request), window_for(fit, harm=harms, **request)
-    figure, axes = canvas(ax, width, 0.8)
+    figure, axes = canvas(ax, width, 0.62)
     dose_axis(axes, trial)
     handles = shade(axes, joint)
     dose = joint["dose"].values

@@ -71,7 +71,7 @@ def plot_next(
     """
     planned = next_doses(fit) if planned is None else planned
     trial = trial_of(fit)
-    figure, axes = canvas(ax, width, 0.8)
+    figure, axes = canvas(ax, width, 0.64)
     axis = dose_axis(axes, trial)
     handles = shade(axes, window_of(fit))
     handles += _draw_gain(axes, axis, planned, trial)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hormesis_fit.checks.sensitivity import PRIORS, at_prior, far_words, prior_draws, prior_shares
+from hormesis_fit.checks.sensitivity import PRIORS, at_prior, far_words, prior_draws, prior_sensitivity, prior_shares
 from hormesis_fit.curves import CURVE_SETS, Curve
 from hormesis_fit.figures.axes import DoseAxis, dose_axis, draw_response
 from hormesis_fit.figures.drawing import canvas, dosed, draw_rug, label, legend, title, units_of
@@ -25,6 +25,7 @@ from hormesis_fit.wording import unknown
 GATE = 0.05  # share of prior curves that may be wild
 GATE_SIZE = 2000
 EXAMPLES = 6
+ANSWERS = {"prob_hormesis": "P(hormesis)", "prob_exists": "P(window exists)"}
 
 
 def prior_gate(
@@ -173,7 +174,7 @@ def plot_prior(
         raise ValueError(f"draws must be a whole number of at least 20, got {draws!r}.")
     specification = specify(trial, curve=curve, family=family, priors=priors)
     curves, control = _prior_curves(specification, trial, draws, random_seed)
-    figure, axes = canvas(ax, width, 0.86)
+    figure, axes = canvas(ax, width, 0.72)
     axis = dose_axis(axes, trial)
     handles = draw_response(axes, axis, curves, control, trial, words="prior mean response", dashed=False)
     handles += [_draw_examples(axes, axis, curves, control, trial), draw_rug(axes, trial)]
@@ -228,4 +229,53 @@ def _draw_examples(ax: Axes, axis: DoseAxis, curves: xr.DataArray, control: np.n
     return Line2D([], [], label="single prior curves", **style)
 
 
-__all__ = ["plot_prior", "prior_gate"]
+@styled
+def plot_prior_sensitivity(
+    fit: xr.DataTree, *, width: Width = "single", palette: Palette = "light", ax: Axes | None = None
+) -> Figure:
+    """Draw the answer under narrower and wider priors of the stimulation.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it, of one curve or of an average.
+    width : {"single", "double"}
+        One or two columns of a journal, 89 or 183 mm.
+    palette : {"light", "print"}
+        Colours, or greys with hatches and dashes for print without colour.
+    ax : matplotlib.axes.Axes, optional
+        Axes to draw in, instead of a figure of its own.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Points that `prior_sensitivity` does not trust are left out.
+
+    Raises
+    ------
+    TypeError
+        If `fit` is not what `fit` returns.
+    ValueError
+        If `width` or `palette` is unknown.
+    """
+    found = prior_sensitivity(fit)
+    figure, axes = canvas(ax, width, 0.55)
+    scales, handles = found["prior_scale"].values, []
+    for place, (name, words) in enumerate(ANSWERS.items()):
+        style = look().series[place] | {"marker": "os"[place], "markersize": 3.6, "linewidth": 1.1}
+        values = found[name].values
+        if np.isfinite(values).any():
+            axes.plot(scales, values, gid=name, clip_on=False, **style)
+            handles.append(Line2D([], [], label=words, **style))
+            keep(**{name: shown(values, words, prior_scale=scales)})
+    axes.set_xscale("log")
+    axes.set_xticks(scales, [f"× {one:g}" for one in scales])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("scale of the prior of the stimulation, relative to the fit's own")
+    axes.set_ylabel("posterior probability")
+    legend(figure, axes, handles, own=ax is None)
+    return figure
+
+
+__all__ = ["plot_prior", "plot_prior_sensitivity", "prior_gate"]

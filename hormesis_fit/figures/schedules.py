@@ -56,7 +56,7 @@ def plot_dose_interval(
         raise ValueError(f"A surface needs at least 2 intervals, got {interval.size}: give more intervals=.")
     positive = dose > 0
     dose, height = dose[positive], surface["probability"].values[:, positive]
-    figure, axes = canvas(ax, width, 0.72)
+    figure, axes = canvas(ax, width, 0.62)
     drawn = {"vmin": 0, "vmax": 1, "cmap": look().surface, "shading": "nearest", "rasterized": True} | options
     mesh = axes.pcolormesh(dose, interval, height, **drawn)
     DoseAxis(float(dose[0]), float(dose[-1]), zero=False).apply(axes, label(surface["dose"], "dose"))

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import Bbox
 
 from hormesis_fit.figures.axes import DoseAxis, dose_axis, draw_response
 from hormesis_fit.figures.drawing import (
@@ -23,9 +24,15 @@ from hormesis_fit.figures.drawing import (
     equals,
     label,
     legend,
+    letter,
+    panel_title,
     panels,
+    remark,
+    room,
+    shorten,
     title,
     units_of,
+    written,
 )
 from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, panel, shown, styled
 from hormesis_fit.inference.fitting import fit
@@ -37,6 +44,7 @@ from hormesis_fit.windows.prediction import predict
 from hormesis_fit.wording import listing, quote
 
 CEILING = 6.0  # log10 odds beyond which a probability is drawn at the edge
+PLACES = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1), (1, 2), (-1, 2), (1, -2), (-1, -2)]
 TICKS = (0.001, 0.1, 0.5, 0.9, 0.999, 0.99999)
 
 
@@ -85,16 +93,20 @@ def plot_volcano(
     with np.errstate(divide="ignore"):
         height = np.clip(np.log10(probability) - np.log10(1 - probability), -CEILING, CEILING)
     chosen = screen["selected"].values.astype(bool)
-    figure, axes = canvas(ax, width, 0.85)
-    style = {"linestyle": "none", "marker": "o", "markeredgewidth": 0, "alpha": 0.6}
+    figure, axes = canvas(ax, width, 0.74)
     size = 3 if known.sum() < 1000 else 1.8
-    for part, colour, words in ((~chosen, look().quiet, "other curves"), (chosen, look().mark, "selected")):
+    shared = {"linestyle": "none", "markeredgewidth": 0, "alpha": 0.7}
+    styles = {
+        "selected": shared | {"marker": "D", "color": look().mark, "markersize": size},
+        "other curves": shared | {"marker": "o", "color": look().quiet, "markersize": size},
+    }
+    for words, part in (("other curves", ~chosen), ("selected", chosen)):
         which = known & part
-        name = words.replace(" ", "_")
-        axes.plot(100 * peak[which], height[which], color=colour, markersize=size, gid=name, zorder=2, **style)
+        axes.plot(100 * peak[which], height[which], gid=words.replace(" ", "_"), zorder=2, **styles[words])
     _keep_volcano(screen, known)
     low, high = np.quantile(100 * peak[known], [0.0, 0.999])
-    axes.set_xlim(min(low, 0.0), high * 1.15 + 1)
+    spread = high - min(low, 0.0)
+    axes.set_xlim(min(low, 0.0) - 0.03 * spread, high + 0.15 * spread + 1)
     axes.set_ylim(max(height[known].min() - 0.3, -CEILING), min(height[known].max() + 0.5, CEILING + 0.3))
     ticks = [one for one in TICKS if axes.get_ylim()[0] <= np.log10(one / (1 - one)) <= axes.get_ylim()[1]]
     axes.set_yticks([np.log10(one / (1 - one)) for one in ticks], [f"{one:g}" for one in ticks])
@@ -103,10 +115,7 @@ def plot_volcano(
     axes.set_ylabel("probability of hormesis, on the scale of log odds")
     rate = f"{screen.attrs['fdr_level']:.0%}"
     title(axes, f"{int(chosen.sum())} of {known.sum()} curves selected at a false discovery rate of {rate}")
-    handles = [
-        Line2D([], [], color=look().mark, label="selected", **style),
-        Line2D([], [], color=look().quiet, label="other curves", **style),
-    ]
+    handles = [Line2D([], [], label=words, **style | {"markersize": 4}) for words, style in styles.items()]
     legend(figure, axes, handles, own=ax is None)
     return figure
 
@@ -123,26 +132,32 @@ def _keep_volcano(screen: xr.Dataset, known: np.ndarray) -> None:
 
 
 def _name_surest(axes: Axes, screen: xr.Dataset, across: np.ndarray, up: np.ndarray, names: int) -> None:
-    """Write the labels of the surest curves beside their points, none over another one."""
-    low, high = axes.get_ylim()
-    taken: list[tuple[float, float]] = []
-    near = 0.25 * (axes.get_xlim()[1] - axes.get_xlim()[0])
-    for one in ranking(screen)["curve_id"][:names]:
-        place = int(np.flatnonzero(screen["curve_id"].values == one)[0])
-        if not np.isfinite(across[place] + up[place]) or across[place] > axes.get_xlim()[1]:
-            continue
-        height = min(up[place], high)
-        while any(abs(height - y) < 0.035 * (high - low) and abs(across[place] - x) < near for x, y in taken):
-            height -= 0.035 * (high - low)
-        taken.append((across[place], height))
-        axes.annotate(
-            _short(one), (across[place], height), xytext=(3, 0), textcoords="offset points", fontsize=6, va="center"
-        ).set_parse_math(False)
+    """Write the labels of the surest curves beside their points, over no point and no other label."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    scale = np.array([room(axes) / (right - left), 0.6 * 72 * axes.figure.get_figheight() / (high - low)])
+    inside = np.isfinite(across + up) & (across <= right)
+    points = np.column_stack([across, np.minimum(up, high)]) * scale
+    taken = [Bbox.from_bounds(x - 2, y - 2, 4, 4) for x, y in points[inside]]
+    labels = screen["curve_id"].values
+    for one in [one for one in ranking(screen)["curve_id"] if inside[labels == one].any()][:names]:
+        point, words = points[labels == one][0], shorten(one, 18)
+        boxes = {
+            place: _beside(point, place, written(words, 6), (left * scale[0], right * scale[0])) for place in PLACES
+        }
+        free = {place: sum(box.overlaps(other) for other in taken) for place, box in boxes.items()}
+        place = min(free, key=lambda place: free[place])
+        taken.append(boxes[place])
+        (shift, rise), side = place, {1: "left", 0: "center", -1: "right"}[place[0]]
+        style = {"fontsize": 6, "va": "center", "ha": side, "xytext": (4 * shift, 7 * rise)}
+        text = axes.annotate(words, tuple(point / scale), textcoords="offset points", **style)
+        text.set_parse_math(False)
 
 
-def _short(text: object, most: int = 18) -> str:
-    words = printable(str(text))
-    return words if len(words) <= most else f"{words[: most - 1]}…"
+def _beside(point: np.ndarray, place: tuple[int, int], width: float, ends: tuple[float, float]) -> Bbox:
+    """Box of a label at one of the places around a point; far away where it would leave the axes."""
+    x = point[0] + 4 * place[0] - width * (1 - place[0]) / 2
+    out = 1000.0 if x < ends[0] or x + width > ends[1] else 0.0
+    return Bbox.from_bounds(x, point[1] + 7 * place[1] - 3.5, width + out, 7 + out)
 
 
 @styled
@@ -182,7 +197,7 @@ def plot_window_ladder(
     part = screen.sel(curve_id=chosen)
     lower, upper = part["window_lower"].values, part["window_upper"].values
     peak = part["peak_dose"]
-    figure, axes = canvas(ax, width, max(0.35, 0.12 + 0.045 * len(chosen)))
+    figure, axes = canvas(ax, width, max(0.3, 0.14 + 0.045 * len(chosen)))
     DoseAxis(lower.min() / 1.3, upper.max() * 1.3, zero=False).apply(axes, label(part["window_lower"], "dose"))
     rows = np.arange(len(chosen))[::-1]
     bar = look().window | {"edgecolor": INK, "linewidth": 0.4}
@@ -192,7 +207,7 @@ def plot_window_ladder(
     for row, (low, high), middle in zip(rows, between, peak.sel(statistic="median").values, strict=True):
         axes.plot(np.clip([low, high], *limits), [row, row], color=look().line, linewidth=0.8, zorder=2)
         axes.plot([middle], [row], color=look().line, marker="o", markersize=2.6, zorder=3)
-    axes.set_yticks(rows, [_short(one, 24) for one in chosen], parse_math=False)
+    axes.set_yticks(rows, [shorten(one, 24) for one in chosen], parse_math=False)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-0.7, len(chosen) - 0.3)
     axes.set_xlabel(_dose_words(screen))
@@ -284,12 +299,13 @@ def plot_small_multiples(
     for place, (one, axes) in enumerate(zip(wanted, places, strict=True)):
         with panel(one):
             found = _draw_curve(axes, screen.sel(curve_id=one), trials[one], place + columns >= len(wanted))
+        letter(axes, place)
         handles = max(handles, found, key=len)
     figure.supylabel(label(trials[wanted[0]]["response"], "response"), fontsize=7, parse_math=False)
     level = float(screen.attrs["level"])
     if np.isfinite(screen["window_lower"].sel(curve_id=wanted).values).any():
         handles.append(Patch(label=f"window at probability {level:g}", **look().window))
-    legend(figure, places[0], handles, own=True)
+    legend(figure, places[0], [*handles, remark("P: probability of hormesis")], own=True)
     return figure
 
 
@@ -339,5 +355,5 @@ def _draw_curve(axes: Axes, curve: xr.Dataset, trial: xr.Dataset, lowest: bool) 
         keep(control=shown(given, "control response as given", units_of(trial["response"])))
     probability = float(curve["prob_hormesis"])
     words = f", P {equals(chance(probability))}" if np.isfinite(probability) else ""
-    axes.set_title(f"{_short(curve['curve_id'].values)}{words}", parse_math=False, pad=2)
+    panel_title(axes, curve["curve_id"].values, words)
     return [*handles, data]

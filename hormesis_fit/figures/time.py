@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import NullFormatter
 
 from hormesis_fit.drift.courses import start_of
+from hormesis_fit.figures.axes import DoseAxis
 from hormesis_fit.figures.drawing import canvas, label, legend, number, title, units_of
 from hormesis_fit.figures.palette import INK, Palette, Width, keep, look, shown, styled
 from hormesis_fit.phrases import printable
@@ -88,7 +90,7 @@ def plot_sensitivity(
     if target not in found:
         there = ", ".join(str(name) for name in found.data_vars)
         raise ValueError(f"The {target} does not drift in this fit: choose one of {there}.")
-    figure, axes = canvas(ax, width, 0.74)
+    figure, axes = canvas(ax, width, 0.62)
     axes.axhline(1.0, color=INK, linewidth=0.7, linestyle=(0, (4, 2)), gid="unchanged")
     if "history" in found[target].dims:
         handles = _draw_histories(axes, found[target])
@@ -145,7 +147,9 @@ def _draw_histories(axes: Axes, seen: xr.DataArray) -> list[Patch | Line2D]:
     names = [printable(str(name)) for name in some_of["history"].values]
     keep(sensitivity=shown(bands, "sensitivity", quantile=THREE, history=names, time=seen["time"]))
     for k, style in zip(range(len(names)), styles, strict=False):
-        axes.fill_between(moments, low[k], high[k], color=style["color"], alpha=0.18, linewidth=0, gid="band_0.95")
+        axes.fill_between(moments, low[k], high[k], color=style["color"], alpha=0.07, linewidth=0, gid="band_0.95")
+        for end in (low[k], high[k]):  # bands lie over each other: their ends tell them apart
+            axes.plot(moments, end, linewidth=0.4, gid="band_end", **style)
         axes.plot(moments, middle[k], linewidth=1.2, gid="median", **style)
     axes.set_ylim(0.0, 1.05 * max(1.0, float(high.max())))
     axes.set_xlim(right=float(moments[-1]))
@@ -155,7 +159,7 @@ def _draw_histories(axes: Axes, seen: xr.DataArray) -> list[Patch | Line2D]:
         title(axes, f"{MOST} of {total} dosing histories.")
     return [
         Line2D([], [], color=INK, linewidth=1.2, label="median"),
-        Patch(color=INK, alpha=0.18, label="95 % of the posterior"),
+        Patch(color=INK, alpha=0.15, label="95 % of the posterior"),
     ]
 
 
@@ -218,7 +222,7 @@ def plot_window_over_time(
     """
     trial = trial_of(fit)
     found = window_over_time(fit, times=times, **asked)
-    figure, axes = canvas(ax, width, 0.74)
+    figure, axes = canvas(ax, width, 0.62)
     moments, level = found["time"].values, float(found.attrs["level"])
     there = np.isfinite(found["window_lower"].values)
     edges, best = (found["window_lower"].values, found["window_upper"].values), found["best_dose"].values
@@ -232,9 +236,13 @@ def plot_window_over_time(
     unit = units_of(trial["dose"])
     for name, values in (("window_lower", edges[0]), ("window_upper", edges[1]), ("best_dose", best)):
         keep(**{name: shown(values, name.replace("_", " "), unit, time=found["time"])})
+    low, high = domain(trial)
+    major, minor = DoseAxis(low, high, zero=False).ticks()
     axes.set_yscale("log")
-    axes.set_ylim(*domain(trial))
-    axes.yaxis.set_major_formatter(lambda dose, _: number(dose))
+    axes.set_yticks(major, [number(dose) for dose in major])
+    axes.set_yticks(minor, minor=True)
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(low, high)
     axes.set_xlabel(label(trial["time"], "time"), parse_math=False)
     axes.set_ylabel(label(trial["dose"], "dose"), parse_math=False)
     lost = float(found["reestimate"])
