@@ -324,6 +324,16 @@ class TestMethods:
         assert "control slope" in shown
         assert not [name for name in ("Ann", "Bob") if name in shown]
 
+    def test_side_effects_and_limits_are_told(self, trial):
+        side = hf.Endpoint(trial=trial, curve="Linear")
+        fitted = hf.fit(trial, curve="Constant", endpoints={"nausea": side}, **FAST)
+        fitted["window"] = hf.window(fitted, harm=hf.Harm(endpoint="nausea", limit=2.0))
+        text = hf.methods_text(fitted, markup="plain")
+        assert "The side effect nausea was fitted by itself (observation model: gaussian), with Linear (Bretz" in text
+        assert "A dose also had to keep these limits: nausea" in text
+        assert "typical subject" not in text  # there are none
+        assert "followed the dose-response curve Constant (Ritz et al. 2015)" in text
+
     def test_keys_are_those_of_the_bibliography(self, fit):
         entries = set(re.findall(r"^@\w+\{([^,]+),$", hf.bibliography(fit), re.MULTILINE))
         cited = set(re.findall(r"@(\w+)", hf.methods_text(fit, markup="markdown").replace("\\@", "")))
@@ -439,6 +449,7 @@ class TestFiles:
         for table, frame in zip(document.tables, frames.values(), strict=True):
             cells = [[cell.text.replace("\u00a0", " ") for cell in row.cells] for row in table.rows]
             assert cells == [list(frame.columns), *frame.to_numpy().tolist()]
+        assert "95\u00a0% interval" in [cell.text for cell in document.tables[1].rows[0].cells]
         fields = [one for one in document.element.iter() if one.tag.endswith("}fldSimple")]
         assert len(fields) == len(frames)
 

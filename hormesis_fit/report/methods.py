@@ -223,16 +223,15 @@ def _time(fit: xr.DataTree) -> Text:
 
 
 def _side_effects(fit: xr.DataTree) -> Text:
-    words = []
+    text: Text = []
     for name in endpoints_of(fit):
         side = fit[f"endpoints/{name}"]
         shared = json.loads(side.attrs.get("shared", "[]"))
         how = f"in one model with the benefit, sharing {_listed(shared).replace('_', ' ')}" if shared else "by itself"
-        words.append(
-            f"The side effect {printable(name)} ({str(side.attrs['family']).replace('_', ' ')}; "
-            f"{_listed(str(side.attrs['curves']).split())}) was fitted {how}. "
-        )
-    return ["".join(words)] if words else []
+        family = str(side.attrs["family"]).replace("_", " ")
+        text += [f"The side effect {printable(name)} was fitted {how} (observation model: {family}), with "]
+        text += [*_sourced(str(side.attrs["curves"]).split()), ". "]
+    return text
 
 
 def _priors(fit: xr.DataTree) -> Text:
@@ -297,10 +296,12 @@ def _decision(fit: xr.DataTree, window: xr.Dataset) -> Text:
     low, high = (number(float(end)) for end in window.attrs["domain"])
     stated = "was chosen by the analysts" if window.attrs.get("stated", 1) else "was the default of the software"
     harms = printable(window.attrs.get("harms", ""))
+    people = "subject" in trial or window.attrs["estimand"] != "typical"
+    whose = f"The window was that of {ESTIMANDS[str(window.attrs['estimand'])]}. " if people else ""
     return [
         f"The micro-dose window held the doses that {verb(trial)} {benefit_words(window, trial)} with a posterior "
         f"probability of at least {level_words(window)}, of doses between {low} and {high}{unit_of(trial['dose'])}. "
-        f"The benefit {stated}. The window was that of {ESTIMANDS[str(window.attrs['estimand'])]}. "
+        f"The benefit {stated}. {whose}"
         f"{'A dose also had to keep these limits: ' + harms + '. ' if harms else 'No limit on harm was set. '}"
         "Intervals are equal-tailed, with 95 % of the posterior given that the quantity exists; numbers end with the "
         "last digit that their Monte Carlo error supports."

@@ -75,13 +75,19 @@ def _widths(table: pd.DataFrame, total: float = PAGE) -> list[float]:
         cells = [str(cell) for cell in table[head]]
         # Numbers and intervals stay on one line.
         words = [word for cell in cells for word in (cell.split() if text else [cell])]
-        least.append(LETTER * max(BOLD * max(map(len, head.split()), default=0), *map(len, words), 0) + PADDING)
-        wished.append(max(LETTER * max(map(len, cells), default=0) + PADDING, least[-1]))
+        bold = BOLD * max(map(len, head.split()), default=0)
+        least.append(LETTER * max(bold, *map(_length, words), 0) + PADDING)
+        wished.append(max(LETTER * max(map(_length, cells), default=0) + PADDING, least[-1]))
     spare, further = total - sum(least), sum(wished) - sum(least)
     if spare <= 0:
         return [total * one / sum(least) for one in least]
     share = min(spare / further, 1.0) if further else 0.0
     return [low + share * (high - low) for low, high in zip(least, wished, strict=True)]
+
+
+def _length(text: str) -> float:
+    """Letters of a text, of which capitals are wider."""
+    return len(text) + 0.3 * sum(map(str.isupper, text))
 
 
 # --- LaTeX -----------------------------------------------------------------------------------------------------------
@@ -140,8 +146,9 @@ def _latex(text: str) -> str:
 
 
 def _held(text: str) -> str:
-    """Keep per cent signs with their numbers."""
-    return re.sub(r"(?<=\d) %", "\u00a0%", text)
+    """Keep per cent signs, and both ends of an interval, with their numbers."""
+    held = re.sub(r"(?<=[\d∞]) (to|±) (?=[\d<>−∞])", "\u00a0\\1\u00a0", text)
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", held)
 
 
 def _latex_cell(text: str) -> str:
@@ -292,7 +299,7 @@ def _add_table(document: Document, table: pd.DataFrame) -> None:
     caption = document.add_paragraph("Table ", style="Caption")
     caption.paragraph_format.keep_with_next = True
     _number(caption)
-    caption.add_run(f". {plain(_held(table.attrs['caption']))}").bold = False
+    caption.add_run(f". {_held(plain(table.attrs['caption']))}").bold = False
     made = document.add_table(rows=1, cols=table.shape[1])
     rows = [list(table.columns), *table.to_numpy().tolist()]
     texts, widths = _texts(table), _widths(table)
@@ -308,7 +315,7 @@ def _add_table(document: Document, table: pd.DataFrame) -> None:
             # With what follows it, down to the notes.
             paragraph.paragraph_format.keep_with_next = len(rows) <= TOGETHER or place in (0, len(rows) - 1)
             paragraph.alignment = WD_ALIGN_PARAGRAPH.LEFT if word else WD_ALIGN_PARAGRAPH.RIGHT
-            run = paragraph.add_run(plain(_held(text)))
+            run = paragraph.add_run(_held(plain(text)))
             run.font.size, run.bold = Pt(8.5), place == 0
             if place == 0:
                 _rule(cell, ("top", "bottom"))
@@ -317,7 +324,7 @@ def _add_table(document: Document, table: pd.DataFrame) -> None:
     _keep_rows(made)
     notes = document.add_paragraph()
     notes.paragraph_format.space_before, notes.paragraph_format.space_after = Pt(3), Pt(18)
-    notes.add_run(plain(_held(" ".join(table.attrs["notes"])))).font.size = Pt(8)
+    notes.add_run(_held(plain(" ".join(table.attrs["notes"])))).font.size = Pt(8)
 
 
 def _element(tag: str, **attributes: str) -> Any:
