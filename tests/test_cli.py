@@ -488,7 +488,7 @@ def test_a_fit_writes_every_file(run):
     folder, _ = run
     assert sorted(path.name for path in folder.iterdir()) == WRITTEN
     assert listing(folder.parent)[0] == "lettuce-hormesis", "no temporary folder is left"
-    assert {path.suffix for path in (folder / "figures").iterdir()} == {".pdf", ".png"}
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".pdf", ".svg", ".png", ".nc"}
     assert all(path.stat().st_size > 0 for path in folder.rglob("*.*"))
     assert pd.read_csv(folder / "summary.csv").loc[0, "quantity"] == "peak_dose"
 
