@@ -9,6 +9,7 @@ import pytest
 import hormesis_fit as hf
 from hormesis_fit.report.checklist import checklist
 from hormesis_fit.report.facts import PLACES
+from hormesis_fit.report.recipe import command_line, python_lines
 from hormesis_fit.report.writing import _pictures, render_report
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
@@ -117,6 +118,7 @@ def test_every_item_of_the_guidelines_is_filled(kinds, kind, no_pictures, monkey
         ("people", ("6", "Script and data"), "in part", "who may see"),
         ("drift", ("1", "Likelihood and parameters"), "done", "A drift in time: .*ReceptorTurnover"),
         ("drift", ("1", "Data"), "done", "Also: time"),
+        ("average", ("6", "Readable script"), "done", "Every argument"),
     ],
 )
 def test_items_tell_of_this_fit(kinds, kind, item, state, said, no_pictures, monkeypatch):
@@ -131,6 +133,19 @@ def test_priors_given_by_hand_are_named(no_pictures, monkeypatch):
     items, _ = filled(fitted, monkeypatch)
     assert "Given by hand: peak stimulation" in items["1", "Priors"].said
     assert items["5", "Informed priors"].state == "not done"
+    assert "fill in priors=" in items["6", "Readable script"].said
+
+
+def test_the_recipe_of_a_drift_names_it_and_its_time(kinds):
+    fitted = kinds["drift"]
+    window = hf.window(fitted, time=2.0)
+    lines = python_lines(fitted, window)
+    assert "time='day'" in lines
+    assert "time_unit='d'" in lines
+    assert "drift='ReceptorTurnover'" in lines
+    assert "time=2.0" in lines
+    compile(lines, "recipe", "exec")
+    assert "--drift ReceptorTurnover --time-grid 2" in command_line(fitted, window)
 
 
 def test_the_estimand_is_named(kinds, no_pictures):

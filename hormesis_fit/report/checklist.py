@@ -12,6 +12,7 @@ from hormesis_fit.checks.hypotheses import bayes_factors
 from hormesis_fit.figures.drawing import chance, number
 from hormesis_fit.phrases import benefit_words, level_words, printable, verb
 from hormesis_fit.report.facts import Facts, Item, State, bracketed
+from hormesis_fit.report.recipe import has_regimen
 from hormesis_fit.windows.posterior import find_class, members
 from hormesis_fit.windows.summary import status
 
@@ -47,11 +48,16 @@ def checklist(facts: Facts) -> dict[str, list[Item]]:
     }
 
 
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def _preamble(facts: Facts) -> list[Item]:
     rows = facts.trial.sizes["observation"]
+    averaged, alone = "curves of different shape are averaged", "the doubt about the shape of the one curve is left out"
     why = (
         "The answer is the probability of a benefit at every dose, which no p-value gives; with "
-        f"{rows} rows the edges of a window are far from normal, and curves of different shape have to be averaged."
+        f"{rows} rows the edges of a window are far from normal; {averaged if facts.several else alone}."
     )
     return [
         Item("Why Bayesian", "done", why, "decision"),
@@ -64,7 +70,7 @@ def _model(facts: Facts) -> list[Item]:
     inner = {name for one in members(facts.fit) for name in one.curve.parameters()}
     names = sorted({name for one in drawn for name in json.loads(one.attrs["priors"])} - inner)
     ancillary = f"ancillary: {', '.join(names).replace('_', ' ')}" if names else "there is no ancillary one"
-    kinds = f"{len(drawn)} curve{'s' if len(drawn) > 1 else ''} with the observation model {facts.fit.attrs['family']}"
+    kinds = f"{_counted(len(drawn), 'curve')} with the observation model {facts.fit.attrs['family']}"
     interest = "of interest are the parameters of the curves, from which the window is computed"
     unknown = [row[0] for row in view["check_table"]["rows"] if row[-1] == "–"]
     passed = "all within" if view["prior_passed"] else "not all within"
@@ -132,7 +138,7 @@ def _prior_words(facts: Facts) -> str:
 
 def by_hand(fit: xr.DataTree) -> list[str] | None:
     """Return the parameters of the curves whose prior is not the default one; None where that cannot be told."""
-    if "regimen" in fit:  # exposures that pile up move the middle of the doses, which is not written down
+    if has_regimen(fit):  # exposures that pile up move the middle of the doses, which is not written down
         return None
     scales, found = json.loads(fit.attrs["prior_scales"]), set()
     for member in members(fit):
@@ -170,8 +176,8 @@ def _computation(facts: Facts) -> list[Item]:
     if weighed.sizes["model"]:
         worst, least = float(weighed["pareto_k"].max()), float(weighed["ess"].min())
         said = [
-            f"importance sampling of {weighed.sizes['model']} curves with a k-hat of at most {number(worst)} "
-            f"(healthy below 0.7) and at least {number(least)} effective draws",
+            f"importance sampling of {_counted(weighed.sizes['model'], 'curve')} with a k-hat of at most "
+            f"{number(worst)} (healthy below 0.7) and at least {number(least)} effective draws",
             *said,
         ]
     words = "; ".join(said)
@@ -314,10 +320,10 @@ def _reproducibility(facts: Facts) -> list[Item]:
         Item(
             "Script and data",
             "done" if known else "in part",
-            f"The script is in section 6. {table}{': see section 1' if known else ''}.",
+            f"The lines are in section 6. {table}{': see section 1' if known else ''}.",
             "reproduce",
         ),
-        Item("Readable script", "done", "Every argument by its name, nothing left out.", "reproduce"),
+        _script(facts),
         Item(
             "Further files",
             "done",
@@ -337,6 +343,20 @@ def _reproducibility(facts: Facts) -> list[Item]:
             "reproduce",
         ),
     ]
+
+
+def _script(facts: Facts) -> Item:
+    """Say whether the lines of the recipe are whole: priors and tables of doses in time are not written there."""
+    own, title = by_hand(facts.fit), "Readable script"
+    missing = [
+        *(["priors= as in the table of section 1"] if own or own is None else []),
+        *(["what stands as dots"] if "..." in facts.view["python"] else []),
+    ]
+    if missing:
+        return Item(
+            title, "in part", f"Every argument by its name; not done: fill in {' and '.join(missing)}.", "reproduce"
+        )
+    return Item(title, "done", "Every argument that is not a default, by its name.", "reproduce")
 
 
 __all__ = ["checklist"]

@@ -64,7 +64,11 @@ def estimand(facts: Facts) -> Sequence[Item]:
 def _events(facts: Facts) -> tuple[State, str, str]:
     dropped, limits = int(facts.view["dropped"]), [name for name in ("lower", "upper") if name in facts.trial]
     known = [
-        *([f"{dropped} rows without a response were left out, as if they were missing at random"] if dropped else []),
+        *(
+            [f"{dropped} row{'s' if dropped > 1 else ''} without a response left out, as if missing at random"]
+            if dropped
+            else []
+        ),
         *(["responses beyond a limit of measurement count as such"] if limits else []),
         *(["the guess of the treatment was recorded"] if "guess" in facts.trial else []),
     ]

@@ -92,7 +92,8 @@ def estimate_words(window: xr.Dataset, trial: xr.Dataset, name: str) -> str:
         return f"{words} in no draw"
     ends = f"{number(one['lower'])} to {number(one['upper'])}"
     unit = "" if name == "peak_stimulation" else unit_of(trial["dose"])
-    return f"{words} {number(one['median'])}{unit} ({ends}; in {chance(one['share'])} of the draws)"
+    held = "in every draw" if one["share"] == 1 else f"in {chance(one['share'])} of the draws"
+    return f"{words} {number(one['median'])}{unit} ({ends}; {held})"
 
 
 def bracketed(variable: xr.DataArray) -> str:

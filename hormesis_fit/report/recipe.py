@@ -12,11 +12,13 @@ import numpy as np
 import xarray as xr
 
 from hormesis_fit.curves import CURVE_SETS
+from hormesis_fit.drift import DRIFTS
+from hormesis_fit.drift.courses import find_drifts
 from hormesis_fit.phrases import printable
 from hormesis_fit.trials.columns import ROLES
 from hormesis_fit.windows.harms import endpoints_of, harms_record
 from hormesis_fit.windows.posterior import members, trial_of
-from hormesis_fit.windows.request import asked_of, harms_of
+from hormesis_fit.windows.request import asked_of, harms_of, when_of
 
 USUAL = {"family": "gaussian", "prior_hormesis": 0.5, "draws": 1000, "chains": 4}
 DERIVED = ("dose_fraction", "true_mean")  # columns that no table holds
@@ -54,13 +56,14 @@ def python_lines(fit: xr.DataTree, window: xr.Dataset, *, show_subjects: bool = 
     given = {name: trial_of(fit[f"endpoints/{name}"]) for name in sides}
     fitting["random_seed"] = int(fit.attrs["seed"])
     ends = f", endpoints={{{', '.join(f'{name!r}: {name}' for name in sides)}}}" if sides else ""
+    asked = _question(window) | when_of(window)
     lines = [
         "import hormesis_fit as hf",
         "",
         f"trial = hf.read_trial({_table(trial)!r}, {_call(_reading(trial))})",
         *(f"{name} = {_endpoint(fit[f'endpoints/{name}'], side)}" for name, side in given.items()),
-        f"fit = hf.fit(trial, {_call(fitting)}{ends})",
-        f'fit["window"] = hf.window(fit, {_call(_question(window))}{_whose(window, show_subjects)}{_harms(window)})',
+        f"fit = hf.fit(trial, {_call(fitting)}{_moving(fit)}{ends})",
+        f'fit["window"] = hf.window(fit, {_call(asked)}{_whose(window, show_subjects)}{_harms(window)})',
     ]
     return "\n".join(lines)
 
@@ -70,6 +73,54 @@ def _hierarchy(fit: xr.DataTree) -> dict[str, Any]:
     vary, covariates = (json.loads(fit.attrs.get(name, "{}")) for name in ("vary", "covariates"))
     usual = {"control": "subject"} if "subject" in trial_of(fit) else {}
     return ({"vary": vary} if vary != usual else {}) | ({"covariates": covariates} if covariates else {})
+
+
+def _moving(fit: xr.DataTree) -> str:
+    """The arguments of what moves in time; dots stand for tables that a fit does not know the names of."""
+    found = {one["target"]: _term(one) for one in _drifts(fit)}
+    words = ""
+    if found:
+        alone = next(iter(found.values())) if len(found) == 1 and not _aimed(_drifts(fit)[0]) else ""
+        words = f", drift={alone or '{' + ', '.join(f'{key!r}: {one}' for key, one in found.items()) + '}'}"
+    if not has_regimen(fit):
+        return words
+    known = fit["regimen"].attrs
+    chosen = json.loads(known["options"]) | json.loads(known["fixed"])
+    kinetics = f", kinetics=hf.{known['kinetics']}({_call(chosen)})" if known["kinetics"] else ""
+    return f"{words}, regimen=...{kinetics}"
+
+
+def has_regimen(fit: xr.DataTree) -> bool:
+    """Return whether doses were given in time: a mechanism alone holds each row's dose from time 0 on.
+
+    Parameters
+    ----------
+    fit : DataTree
+        As `fit` returns it.
+    """
+    if "regimen" not in fit:
+        return False
+    return bool(fit["regimen"].attrs["kinetics"]) or bool((fit["regimen"]["time"] > 0).any())
+
+
+def _drifts(fit: xr.DataTree) -> list[dict[str, Any]]:
+    """Records of what drifts in a fit."""
+    attrs = members(fit)[0].draws.attrs
+    mechanism = json.loads(attrs.get("mechanism", "{}"))
+    return [*json.loads(attrs.get("drifts", "[]")), *([mechanism] if mechanism else [])]
+
+
+def _aimed(drift: Mapping[str, Any]) -> bool:
+    """Whether a drift changes something else than it does by itself."""
+    return [drift["target"]] != list(find_drifts(drift["drift"]))
+
+
+def _term(drift: Mapping[str, Any]) -> str:
+    """The Python expression of a drift: its name, or where it is not as usual its options and fixed numbers."""
+    usual = DRIFTS[drift["drift"]]().structure()
+    chosen = {name: value for name, value in drift["options"].items() if usual.get(name) != value}
+    chosen |= drift.get("fixed", {})
+    return f"hf.DRIFTS[{drift['drift']!r}]({_call(chosen)})" if chosen else repr(drift["drift"])
 
 
 def _endpoint(fit: xr.DataTree, trial: xr.Dataset) -> str:
@@ -127,6 +178,12 @@ def command_line(fit: xr.DataTree, window: xr.Dataset) -> str:
     for name in columns:
         words += ["--column", name]
     words += _people_words(fit, window)
+    for one in _drifts(fit):
+        words += ["--drift", f"{one['target']}={one['drift']}" if _aimed(one) else one["drift"]]
+    if has_regimen(fit):
+        words += ["--regimen", "..."] + (["--kinetics", "..."] if fit["regimen"].attrs["kinetics"] else [])
+    for name, value in when_of(window).items():
+        words += [f"--{'time-grid' if name == 'time' else name}", f"{value:g}"]
     curves = _curves(fit)
     for label in [curves] if isinstance(curves, str) and curves else curves:
         words += ["--curve", label]
@@ -188,7 +245,11 @@ def _reading(trial: xr.Dataset) -> dict[str, Any]:
     roles = [role for role in ROLES if role in rows and not (role == "response" and "successes" in rows)]
     names = {role: _name(trial, role) for role in roles}
     columns = [_name(trial, name) for name in rows if name not in ROLES and name not in DERIVED]
-    units = {f"{role}_unit": printable(trial[role].attrs.get("units", "")) for role in ("dose", "response")}
+    units = {
+        f"{role}_unit": printable(trial[role].attrs.get("units", ""))
+        for role in ("dose", "response", "time")
+        if role in trial
+    }
     known = {name: float(trial.attrs[name]) for name in ("standard_dose", "control") if name in trial.attrs}
     kinds = {name: str(trial.attrs[name]) for name in ("direction", "scale")}
     dropped = {"missing": "drop"} if "missing" in trial.attrs else {}
