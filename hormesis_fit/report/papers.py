@@ -15,11 +15,11 @@ from hormesis_fit.checks.sensitivity import window_of
 from hormesis_fit.phrases import benefit_words, level_words, printable, unit_of, verb
 from hormesis_fit.report.rounding import EXACT, Exactness, place_of, probable, rounded, weight_error
 from hormesis_fit.vocabulary import FLAGS, QUANTITIES, VERDICTS
-from hormesis_fit.windows.derived import derived_of
+from hormesis_fit.windows.derived import INTERVAL, derived_of, derived_rows
 from hormesis_fit.windows.estimands import PERSON
 from hormesis_fit.windows.posterior import Member, check_fit, members
 from hormesis_fit.windows.prediction import outcome_of
-from hormesis_fit.windows.summary import INTERVAL, derived_rows, quantity, status
+from hormesis_fit.windows.summary import quantity, status
 from hormesis_fit.windows.windowing import level_pieces
 
 LEVELS = (0.5, *INTERVAL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,7 @@ DERIVED |= {
         "Lowest dose of a benchmark benefit: the mean is better than the control by the benchmark.",
     ),
 }
+INTERVAL = (0.025, 0.975)  # the probabilities between which a quantity lies
 PERCENT = {"units": "%", "long_name": ""}
 TAIL = 1e-6  # an integral to infinity has converged when its integrand at the last dose is below this share of it
 
@@ -163,6 +165,48 @@ def derived_of(fit: xr.DataTree) -> xr.Dataset:
     # Known standard errors leave no residual SD to estimate.
     spread = all(has_spread(member) for member in carrying(fit))
     return derived_quantities(fit, benchmark_kinds=[kind for kind in BENCHMARKS if spread or kind != "sd"])
+
+
+def derived_rows(derived: xr.Dataset) -> list[dict[str, Any]]:
+    """Summarise what `derived_quantities` returns beyond the quantities of the window.
+
+    Returns
+    -------
+    list of dict
+        ``quantity``, ``title``, ``unit``, ``median``, ``lower``, ``upper`` (equal-tailed 95 % given existence),
+        ``share`` of the posterior in which it exists, ``definition``, and ``draws``, shape (chain, draw), NaN where it
+        does not exist.
+    """
+    rows = []
+    for name, variable in derived.data_vars.items():
+        if name in QUANTITIES or name == "model":
+            continue
+        labels = [dim for dim in variable.dims if dim not in ("chain", "draw")]
+        choices = variable[labels[0]].values if labels else [None]
+        for choice, share in zip(choices, np.atleast_1d(variable.attrs["exists_share"]), strict=True):
+            values = (variable.sel({labels[0]: choice}) if labels else variable).values
+            row = _derived_row(str(name), choice, variable, values[np.isfinite(values)], float(share))
+            rows.append(row | {"draws": values})
+    return rows
+
+
+def _derived_row(name: str, choice: Any, variable: xr.DataArray, kept: np.ndarray, share: float) -> dict[str, Any]:
+    low, middle, high = np.quantile(kept, [INTERVAL[0], 0.5, INTERVAL[1]]) if kept.size else [np.nan] * 3
+    chosen = "" if choice is None else choice if isinstance(choice, str) else f"{float(choice):g}"
+    title, definition = name.replace("_", " ").capitalize(), str(variable.attrs["definition"])
+    if chosen:
+        said = chosen if isinstance(choice, str) else f"{chosen} %"
+        title, definition = f"{title}, {said}", definition.replace("a percentage", said)
+    return {
+        "quantity": f"{name}_{chosen}" if chosen else name,
+        "title": title,
+        "unit": str(variable.attrs["units"]),
+        "median": float(middle),
+        "lower": float(low),
+        "upper": float(high),
+        "share": share,
+        "definition": definition,
+    }
 
 
 def benchmark_table(

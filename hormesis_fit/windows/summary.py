@@ -24,7 +24,7 @@ from hormesis_fit.phrases import (
     verb,
 )
 from hormesis_fit.vocabulary import QUANTITIES
-from hormesis_fit.windows.derived import derived_of
+from hormesis_fit.windows.derived import INTERVAL, derived_of, derived_rows
 from hormesis_fit.windows.posterior import Member, carrying, check_fit, trial_of
 from hormesis_fit.windows.prediction import has_spread, outcome_of, subjects_in
 from hormesis_fit.windows.request import question_of
@@ -33,7 +33,6 @@ from hormesis_fit.windows.windowing import window as window_for
 
 SCHEMA = 1
 RELEVANT = 0.01  # weight from which the health of a curve matters to the answer
-INTERVAL = (0.025, 0.975)
 SECONDS = ("import", "compile", "sample", "total")
 SCALARS = ("prob_exists", "max_probability", "best_dose", "optimal_dose")
 
@@ -242,48 +241,6 @@ def summary_table(fit: xr.DataTree) -> pd.DataFrame:
     rows += derived_rows(derived_of(fit))
     columns = ["quantity", "unit", "median", "lower", "upper", "share", "definition"]
     return pd.DataFrame(rows).reindex(columns=columns)
-
-
-def derived_rows(derived: xr.Dataset) -> list[dict[str, Any]]:
-    """Summarise what `derived_quantities` returns beyond the quantities of the window.
-
-    Returns
-    -------
-    list of dict
-        ``quantity``, ``title``, ``unit``, ``median``, ``lower``, ``upper`` (equal-tailed 95 % given existence),
-        ``share`` of the posterior in which it exists, ``definition``, and ``draws``, shape (chain, draw), NaN where it
-        does not exist.
-    """
-    rows = []
-    for name, variable in derived.data_vars.items():
-        if name in QUANTITIES or name == "model":
-            continue
-        labels = [dim for dim in variable.dims if dim not in ("chain", "draw")]
-        choices = variable[labels[0]].values if labels else [None]
-        for choice, share in zip(choices, np.atleast_1d(variable.attrs["exists_share"]), strict=True):
-            values = (variable.sel({labels[0]: choice}) if labels else variable).values
-            row = _derived_row(str(name), choice, variable, values[np.isfinite(values)], float(share))
-            rows.append(row | {"draws": values})
-    return rows
-
-
-def _derived_row(name: str, choice: Any, variable: xr.DataArray, kept: np.ndarray, share: float) -> dict[str, Any]:
-    low, middle, high = np.quantile(kept, [INTERVAL[0], 0.5, INTERVAL[1]]) if kept.size else [math.nan] * 3
-    chosen = "" if choice is None else choice if isinstance(choice, str) else f"{float(choice):g}"
-    title, definition = name.replace("_", " ").capitalize(), str(variable.attrs["definition"])
-    if chosen:
-        said = chosen if isinstance(choice, str) else f"{chosen} %"
-        title, definition = f"{title}, {said}", definition.replace("a percentage", said)
-    return {
-        "quantity": f"{name}_{chosen}" if chosen else name,
-        "title": title,
-        "unit": str(variable.attrs["units"]),
-        "median": float(middle),
-        "lower": float(low),
-        "upper": float(high),
-        "share": share,
-        "definition": definition,
-    }
 
 
 def _labels(name: str, variable: xr.DataArray) -> dict[str, str]:
