@@ -192,6 +192,36 @@ class TestWindowInTime:
         lost = result["time"].values[result["max_probability"].values < 0.8]
         assert float(result["reestimate"]) == lost[0]
 
+    def test_a_dose_leaves_the_window_draw_by_draw(self):
+        slopes, times = np.linspace(-0.2, 0.2, 81), [0.0, 7.0, 14.0, 28.0, 56.0]
+        fit = known_fit(slopes)
+        edges = [hf.window(fit, time=time, benefit=0.1) for time in times]
+        for dose in (None, 2.0, 500.0):
+            result = hf.window_over_time(fit, times=times, benefit=0.1, dose=dose)
+            chosen = float(edges[0]["best_dose"]) if dose is None else dose
+            assert float(result["chosen_dose"]) == pytest.approx(chosen)
+            inside = [
+                (one["window_lower"].values.ravel() <= chosen) & (chosen <= one["window_upper"].values.ravel())
+                for one in edges
+            ]
+            alive = np.logical_and.accumulate(inside, axis=0)
+            np.testing.assert_allclose(result["kept"], alive.mean(axis=1), atol=1e-12)
+            first = np.where(alive.all(axis=0), np.inf, np.array(times)[np.argmin(alive, axis=0)])
+            expected = np.quantile(first, [0.1, 0.5, 0.9], method="inverted_cdf")
+            np.testing.assert_array_equal(result["exit_time"], expected)
+
+    def test_the_probability_over_time_and_dose_is_that_of_each_window(self):
+        fit = known_fit(np.linspace(-0.08, 0.08, 41))
+        result = hf.window_over_time(fit, times=[0.0, 28.0], benefit=0.1)
+        for time in (0.0, 28.0):
+            alone = hf.window(fit, time=time, benefit=0.1, doses=result["dose"].values)
+            np.testing.assert_allclose(result["probability"].sel(time=time), alone["probability"], atol=1e-12)
+
+    @pytest.mark.parametrize("dose", [-1.0, np.inf, "much"])
+    def test_a_senseless_dose_is_refused(self, dose):
+        with pytest.raises(ValueError, match="dose must be a finite number of 0 or more"):
+            hf.window_over_time(known_fit([0.02]), dose=dose)
+
     def test_members_without_drift_are_left_alone(self):
         [member] = members(known_fit([0.0]))
         assert not member.shifts
