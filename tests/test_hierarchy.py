@@ -12,8 +12,9 @@ from scipy import stats
 
 import hormesis_fit as hf
 from hormesis_fit.curves import BrainCousens, LogLogistic
+from hormesis_fit.inference import engines
 from hormesis_fit.inference.assembly import side_groups, tree_of
-from hormesis_fit.inference.engines import Result
+from hormesis_fit.inference.engines import Machine, Result
 from hormesis_fit.model.building import model_data, model_of
 from hormesis_fit.model.density import Density
 from hormesis_fit.model.hierarchy import (
@@ -446,6 +447,115 @@ class TestSeveralEndpoints:
         options = {"curve": "LogLogistic", "family": "binomial", "vary": OWN, "shared": "half_effect_dose"} | changes
         asked = {"curve": "BrainCousens", "vary": OWN, "random_seed": 1}
         assert_refused(lambda: hf.fit(trial, **asked, endpoints={"ill": hf.Endpoint(trial=ill, **options)}), facts)
+
+
+@pytest.fixture(scope="module")
+def machine(joint):
+    """Return the machine of a benefit with a side effect, and its data without any information."""
+    whole, _, _, trial, _ = joint
+    return Machine(whole, trial), model_data(whole, trial)
+
+
+class TestWhatTheRowsSayOfTheirGroup:
+    """Offsets are sampled as multiples of what their rows leave open of them, which changes no posterior."""
+
+    @pytest.fixture
+    def known(self, machine):
+        """Return some information about every group of the benefit and of its side effect."""
+        one, data = machine
+        told = {prefix + effect.information: effect for _, prefix, effect in one.offsets}
+        assert len(told) == 2
+        yield data | {name: 40.0 * (1 + np.arange(len(told[name].labels))) for name in told}
+        one.density.set_data(data)
+
+    def test_is_another_coordinate_of_the_same_density(self, machine, known):
+        one, data = machine
+        one.density.set_data(data)
+        points = one.density.prior_draws(6, np.random.default_rng(11))
+        prior, likelihood = one.density.pointwise(points)
+        draws, moved, jacobian = one.density.constrain(points), points.copy(), 0.0
+        for place, prefix, effect in one.offsets:
+            spread = draws[prefix + effect.spread][:, None]
+            factor = np.sqrt(1 + known[prefix + effect.information] * spread**2)
+            moved[:, place] *= factor
+            jacobian = jacobian + np.log(factor).sum(axis=1)
+        one.density.set_data(known)
+        found = one.density.pointwise(moved)
+        np.testing.assert_allclose(found[1], likelihood, rtol=1e-9)
+        np.testing.assert_allclose(found[0], prior - jacobian, rtol=1e-9)
+        back = engines._standardised(one, moved.reshape(2, 3, -1), known)
+        np.testing.assert_allclose(back.reshape(6, -1), points, atol=1e-9)
+
+    def test_prior_draws_follow_the_spread_of_the_same_draw(self, machine, known):
+        one, _ = machine
+        one.density.set_data(known)
+        points = one.density.prior_draws(4000, np.random.default_rng(12))
+        back = engines._standardised(one, points.reshape(4, 1000, -1), known).reshape(4000, -1)
+        for place, *_ in one.offsets:
+            assert points[:, place].std() > 2
+            np.testing.assert_allclose(back[:, place].std(axis=0), 1, rtol=0.06)
+            assert stats.kstest(back[:, place].ravel(), "norm").pvalue > 1e-3
+
+    def test_is_the_squared_score_of_their_rows(self, people):
+        specification = specify(people, curve="LogLogistic", vary=VARY)
+        machine, data = Machine(specification, people), model_data(specification, people)
+        machine.density.set_data(data)
+        typical = {name: np.array([value]) for name, value in TRUTH.items()}
+        typical |= {f"{name}_sd_subject": np.array([0.4]) for name in SPREADS}
+        typical |= {f"{name}_offset_subject": np.zeros((1, PEOPLE)) for name in SPREADS}
+        found = engines._information(machine, data, machine.density.unconstrain(typical)[0])
+        curve = LogLogistic(**{name: TRUTH[name] for name in ("control", "half_effect_dose", "slope")})
+        mean, response = curve(people["dose"].values), people["response"].values
+        score = (response - mean) * mean / TRUTH["sigma"] ** 2  # of the log of the control response
+        expected = DOSES.size * np.mean(score**2)
+        np.testing.assert_allclose(found["control_information_subject"], expected, rtol=0.01)
+        assert (found["half_effect_dose_information_subject"] > 0).all()
+
+    def test_chains_begin_with_nobody_who_differs(self, machine):
+        one, data = machine
+        one.density.set_data(data)
+        starts = engines._starts(one, np.random.default_rng(13))
+        assert len(starts) == engines.START_CHOICE
+        assert not any(starts[:, place].any() for place, *_ in one.offsets)
+        assert np.isfinite(np.add(*one.density(starts))).all()
+        pooled = engines._pooled(one.density, starts, np.random.default_rng(14))
+        assert np.add(*one.density(pooled[None]))[0] > np.add(*one.density(starts)).max()
+
+
+@pytest.mark.slow
+def test_any_information_gives_the_same_posterior_and_the_right_one_spares_the_second_run(monkeypatch):
+    """Twelve people with 24 rows each: without information NUTS meets the narrow end of large spreads."""
+    rng, rows = np.random.default_rng(0), []
+    for number in range(12):
+        control, half = 100 * np.exp(0.15 * rng.normal()), 30 * np.exp(0.5 * rng.normal())
+        own = BrainCousens(control=control, peak_stimulation=0.4, half_effect_dose=half, slope_excess=1.5)
+        dose = np.repeat([0.0, *np.geomspace(0.3, 100, 7)], 3)
+        rows += [(f"S{number}", *row) for row in zip(dose, own(dose) + 6 * rng.normal(size=dose.size), strict=True)]
+    table = dict(zip(("subject", "dose", "response"), zip(*rows, strict=True), strict=True))
+    trial = read_trial(table, subject="subject", scale="ratio")
+    run, told, runs = engines._nuts, engines._information, []
+
+    def counted(*arguments, **options):
+        runs.append(run(*arguments, **options))
+        return runs[-1]
+
+    monkeypatch.setattr(engines, "_nuts", counted)
+    fits = {}
+    for name, factor in (("own", 1.0), ("none", 0.0)):
+        monkeypatch.setattr(engines, "_information", lambda *a, f=factor: {k: f * v for k, v in told(*a).items()})
+        fits[name] = hf.fit(trial, curve="BrainCousens", vary=VARY, random_seed=1)
+        if name == "own":  # the bounds of issue 4, by work: 12 s a trial are 270,000 gradients of these rows
+            [only] = runs
+            assert only.divergences == 0
+            assert only.ess >= 800
+            assert only.work / trial.sizes["observation"] < 45_000
+    assert len(runs) == 3  # without information the draws hang together, and NUTS runs again
+    mean = {name: one["posterior"].to_dataset().mean(("chain", "draw")) for name, one in fits.items()}
+    spread = fits["own"]["posterior"].to_dataset().std(("chain", "draw"))
+    for name in spread.data_vars:  # Monte Carlo errors of 400 effective draws and more
+        assert (np.abs(mean["own"][name] - mean["none"][name]) / spread[name]).max() < 0.25, name
+    evidence = [float(one["evidence"]["log_evidence"][0]) for one in fits.values()]
+    assert abs(np.subtract(*evidence)) < 0.4
 
 
 @pytest.mark.slow

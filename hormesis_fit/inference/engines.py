@@ -19,13 +19,16 @@ from hormesis_fit.inference.evidence import bridge_evidence, pareto_k
 from hormesis_fit.inference.importance import Plan, importance_sample
 from hormesis_fit.model.building import model_data, model_of
 from hormesis_fit.model.density import Density
+from hormesis_fit.model.hierarchy import Effect
 from hormesis_fit.model.specification import Specification
 
 FLAT = 10  # parameters up to which importance sampling was found to work
 HEALTHY_ESS = 400
 MOST_STEPS = 2000  # of all histories together, with which importance sampling was faster than NUTS with its compilation
-START_POINTS = 600  # draws of the prior among which NUTS looks for a start of a mechanism ...
+START_POINTS = 600  # draws of the prior among which NUTS looks for a start of a mechanism or of people ...
 START_CHOICE = 12  # ... and how many of the best it starts from
+POOLED_ROUNDS = 5
+SCORE_STEP = 0.05  # of standardised offsets, for the score of a row
 CACHE_SIZE = 32  # model structures kept, the least recently used goes first
 MOST_THINNING = 20  # of the transitions of a second NUTS run ...
 MOST_WORK = 2e8  # ... and gradients of one observation that it may take: about a minute
@@ -39,10 +42,22 @@ class Machine:
     def __init__(self, specification: Specification, trial: xr.Dataset) -> None:
         self.density = Density(model_of(specification, trial))
         self.mechanistic = specification.mechanism is not None
+        # The benefit and the side effects in its model, by the prefix of their names: what differs between groups.
+        self.outcomes = {"": specification.effects}
+        self.outcomes |= {f"{one.name}::": one.specification.effects for one in specification.sides}
         # Thousands of points at once, each with every step of long histories, cost more than a compilation.
         histories = specification.histories
         steps = len(histories.labels) * histories.lengths.size if histories is not None else 0
         self.stepped = self.mechanistic and steps > MOST_STEPS
+
+    @property
+    def offsets(self) -> list[tuple[slice, str, Effect]]:
+        """Of every difference between groups: the places of its offsets, the prefix of its names, and itself."""
+        return [
+            (self.density.places[prefix + one.offset], prefix, one)
+            for prefix, effects in self.outcomes.items()
+            for one in effects
+        ]
 
     @cached_property
     def sampler(self) -> Any:
@@ -197,7 +212,10 @@ def healthy(log_evidence: float, ess: float, k: float, heaviest: float) -> bool:
 
 def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
     """NUTS, and once more, longer and more carefully, where it was unhealthy or its draws hang together too much."""
-    result = _nuts(machine, data, settings, rng, seconds, target_accept=0.9)
+    starts = _starts(machine, rng) if machine.mechanistic or machine.offsets else None
+    known = data | (_information(machine, data, _pooled(machine.density, starts, rng)) if machine.offsets else {})
+    machine.density.set_data(known)
+    result = _nuts(machine, known, settings, rng, seconds, target_accept=0.9, starts=starts)
     # Offsets of groups are many and each of them cheap to know: thousands of effective draws of all are not needed.
     goal = min(settings.draws * settings.chains / 4, np.inf if machine.density.dimension <= FLAT else HEALTHY_ESS)
     if result.complaints or result.ess < goal:
@@ -205,9 +223,12 @@ def _nuts_with_retry(machine, data, settings, rng, seconds) -> Result:
         # By work and not by the clock, so that the same seed gives the same draws on a busy machine.
         thinning = min(max(needed, 2), MOST_THINNING, max(int(MOST_WORK / max(result.work, 1.0)), 1))
         safer = replace(settings, tune=2 * settings.tune)
-        starts = _ahead(machine.density, result.chains)
-        result = _nuts(machine, data, safer, rng, seconds, target_accept=0.97, thinning=thinning, starts=starts)
-    return result
+        ahead = _ahead(machine.density, result.chains)
+        starts = starts if ahead is None else ahead
+        result = _nuts(machine, known, safer, rng, seconds, target_accept=0.97, thinning=thinning, starts=starts)
+    chains = _standardised(machine, result.chains, known)
+    machine.density.set_data(data)
+    return replace(result, chains=chains)
 
 
 def _ahead(density: Density, chains: np.ndarray) -> np.ndarray | None:
@@ -232,8 +253,6 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     started = time.perf_counter()
     used = {variable.name for variable in compiled.shared_var_keys}
     filled = compiled.with_data(**{name: value for name, value in data.items() if name in used})
-    if starts is None and machine.mechanistic:
-        starts = _starts(machine.density, rng)
     if starts is not None:
         filled = replace(
             filled, initial_point_func=lambda seed: starts[np.random.default_rng(seed % 2**32).integers(len(starts))]
@@ -266,15 +285,62 @@ def _nuts(machine, data, settings, rng, seconds, *, target_accept: float, thinni
     return Result(unconstrained, "nuts", log_evidence, error, stats=kept_stats, work=work, **health)
 
 
-def _starts(density: Density, rng: np.random.Generator) -> np.ndarray:
-    """Return points at which a chain may begin: the better part of the prior.
+def _starts(machine: Machine, rng: np.random.Generator) -> np.ndarray:
+    """Return points at which a chain may begin: the better part of the prior, with nobody who differs yet.
 
-    A mechanism can hide behind noise, with every receptor lost at once: a chain that begins there stays there.
+    A mechanism can hide behind noise, with every receptor lost at once, and a subject behind a half-effect dose out of
+    reach: a chain that begins there stays there.
     """
-    points = density.prior_draws(START_POINTS, rng)
+    points = machine.density.prior_draws(START_POINTS, rng)
+    for place, *_ in machine.offsets:
+        points[:, place] = 0
+    return _highest(machine.density, points)
+
+
+def _pooled(density: Density, starts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a point near the mode of a model in which nobody differs: the cross-entropy method, a few rounds of it."""
+    for _ in range(POOLED_ROUNDS):
+        fresh = rng.normal(starts.mean(axis=0), starts.std(axis=0), size=(START_POINTS // 4, starts.shape[1]))
+        starts = _highest(density, np.concatenate([starts, fresh]))
+    return starts[0]
+
+
+def _highest(density: Density, points: np.ndarray) -> np.ndarray:
+    """Return the most probable of some points, in that order."""
     height = np.add(*density(points))
     height = np.where(np.isfinite(height), height, -np.inf)
     return points[np.argsort(-height)[:START_CHOICE]]
+
+
+def _information(machine: Machine, data: Mapping[str, np.ndarray], point: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the rows of each group tell of its shift: their number times the mean squared score of a row.
+
+    The score is that at a point where nobody differs. A rough figure will do: ten times too much or too little costs
+    some draws.
+    """
+    density, found = machine.density, {}
+    sizes = [len(data[f"{prefix}dose"]) for prefix in machine.outcomes]
+    rows = np.split(np.arange(sum(sizes)), np.cumsum(sizes)[:-1])
+    own = dict(zip(machine.outcomes, rows, strict=True))
+    for place, prefix, one in machine.offsets:
+        points = np.tile(point, (2, 1))
+        points[:, place] += [[SCORE_STEP], [-SCORE_STEP]]
+        spread = density.constrain(points)[prefix + one.spread][0]
+        with np.errstate(invalid="ignore"):  # rows that are impossible at this point say nothing
+            score = np.subtract(*density.pointwise(points)[1][:, own[prefix]]) / (2 * SCORE_STEP * spread)
+        told = np.sum(np.square(score), where=np.isfinite(score)) / len(score)
+        found[prefix + one.information] = told * np.bincount(data[prefix + one.index])
+    return found
+
+
+def _standardised(machine: Machine, chains: np.ndarray, data: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return draws that were sampled with some information as those of a model without, whose offsets are standard."""
+    values = machine.density.constrain(chains.reshape(-1, chains.shape[2]))
+    result = chains.copy()
+    for place, prefix, one in machine.offsets:
+        spread = values[prefix + one.spread].reshape(*chains.shape[:2], 1)
+        result[:, :, place] /= one.sharper(spread, data[prefix + one.information])
+    return result
 
 
 def _nuts_health(chains: np.ndarray, divergences: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pymc.distributions.shape_utils import change_dist_size
 from pymc.pytensorf import find_rng_nodes, reseed_rngs
 from pytensor.compile.mode import Mode
 from pytensor.graph.replace import clone_replace, vectorize_graph
+from pytensor.graph.traversal import ancestors
 
 # Python code op by op: other linkers compile for seconds, other optimisers evaluate 4 to 20 times slower on this one.
 # Parameters out of range give NaN and count as impossible, instead of stopping a run of thousands of points.
@@ -36,14 +37,13 @@ class Density:
         dims = [model.named_vars_to_dims.get(name) or () for name in self.names]
         self.shapes = [tuple(len(model.coords[dim]) for dim in own) for own in dims]
         ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes])
-        self._places = [
-            slice(int(end) - int(np.prod(shape)), int(end)) for end, shape in zip(ends, self.shapes, strict=True)
-        ]
+        starts = [int(end) - int(np.prod(shape)) for end, shape in zip(ends, self.shapes, strict=True)]
+        self.places = {name: slice(start, int(end)) for name, start, end in zip(self.names, starts, ends, strict=True)}
 
     @property
     def dimension(self) -> int:
         """Number of parameters, every element of a vector for itself."""
-        return self._places[-1].stop
+        return self.places[self.names[-1]].stop
 
     def set_data(self, data: Mapping[str, np.ndarray]) -> None:
         """Replace the numbers of the model, also by another number of observations."""
@@ -94,7 +94,7 @@ class Density:
         """
         constrained, terms = self._scalar_graph()
         each = [pm.logp(one, self.model.rvs_to_values[one]) for one in self.model.observed_RVs]
-        return self._vectorized([*terms, *clone_replace(each, constrained)])
+        return self._vectorized(clone_replace([*terms, *each], constrained))
 
     @cached_property
     def _constrain(self):
@@ -111,9 +111,15 @@ class Density:
     @cached_property
     def _sample(self):
         size = pt.iscalar("size")
-        sized = zip(self.model.free_RVs, self.shapes, strict=True)
-        draws = [change_dist_size(rv, (size, *shape)) for rv, shape in sized]
-        outputs = [self._forward(rv, x) for rv, x in zip(self.model.free_RVs, draws, strict=True)]
+        draws: dict = {}
+        for rv, shape in zip(self.model.free_RVs, self.shapes, strict=True):
+            draws[rv] = change_dist_size(rv, (size, *shape))
+            known = {one: draws[one] for one in ancestors([rv]) if one in draws and one is not rv}
+            if known:  # offsets of groups, whose scale follows the spread of the same draw
+                rng, length, *_ = draws[rv].owner.inputs
+                arguments = vectorize_graph(rv.owner.inputs[2:], known)
+                draws[rv] = rv.owner.op.make_node(rng, length, *arguments).default_output()
+        outputs = [self._forward(rv, x) for rv, x in draws.items()]
         sample = pm.pytensorf.compile([size], outputs, mode=INTERPRETED)
         return sample, find_rng_nodes(outputs)
 
@@ -136,7 +142,7 @@ class Density:
         points = pt.matrix("points")
         columns = {
             value: points[:, place].reshape((-1, *shape)) if shape else points[:, place.start]
-            for value, place, shape in zip(self._values, self._places, self.shapes, strict=True)
+            for value, place, shape in zip(self._values, self.places.values(), self.shapes, strict=True)
         }
         return _interpret([points], vectorize_graph(outputs, replace=columns))
 

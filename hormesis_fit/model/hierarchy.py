@@ -58,6 +58,24 @@ class Effect:
         """Name of the group of each observation, as a number."""
         return f"{self.group}_index"
 
+    @property
+    def information(self) -> str:
+        """Name of what the rows of each group tell of its shift, dims (group,) [1 / shift^2]."""
+        return f"{self.parameter}_information_{self.group}"
+
+    @staticmethod
+    def sharper(spread: Value, information: Value) -> Value:
+        """Return how many times better a standardised offset is known from rows than before.
+
+        Parameters
+        ----------
+        spread : Value
+            SD between groups.
+        information : Value
+            What the rows of a group tell of its shift: one over the variance that they alone would leave it.
+        """
+        return np.sqrt(1 + information * spread**2)
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -227,8 +245,14 @@ def group_labels(trial: xr.Dataset, group: str) -> np.ndarray:
 
 def _column(trial: xr.Dataset, name: str) -> list[str]:
     if name not in trial or trial[name].dims != ("observation",):
-        known = [str(one) for one in trial.data_vars if trial[one].dims == ("observation",) and one != "response"]
-        raise ValueError(unknown("column of groups", name, known))
+        rows = [str(one) for one in trial.data_vars if trial[one].dims == ("observation",)]
+        known = [one for one in rows if one not in ("dose", "response")]
+        if known:
+            raise ValueError(unknown("column of groups", name, known))
+        raise ValueError(
+            f"The trial has no column {quote(name)} of groups, only doses and responses: name it when the table is "
+            "read, with subject= or columns=."
+        )
     values = trial[name].values
     return [f"{value:.15g}" if isinstance(value, float) else str(value) for value in values.tolist()]
 
