@@ -308,3 +308,75 @@ def test_numbers_have_three_digits(value, expected):
 @pytest.mark.parametrize(("value", "expected"), [(0.999, ">0.99"), (0.001, "<0.01"), (1.0, "1"), (np.nan, "–")])
 def test_chances_are_never_rounded_to_certainty(value, expected):
     assert chance(value) == expected
+
+
+def test_curves_have_panels_by_weight_on_common_axes(fit):
+    figure = hf.plot_curves(fit, max_panels=3)
+    weights = fit["evidence"]["weight"].to_series().sort_values(ascending=False)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [one.partition(",")[0] for one in titles] == list(weights.index[:3])
+    assert titles[0].endswith(f"P = {weights.iloc[0]:.2f}")
+    assert len({axes.get_ylim() for axes in figure.axes}) == 1
+    assert len({axes.get_xlim() for axes in figure.axes}) == 1
+    alone = hf.curve_windows(fit)[weights.index[0]]
+    shaded = [patch for patch in figure.axes[0].patches if patch.get_gid() == "window_0.5"]
+    pieces = alone["level_window"].sel(window_level=0.5).dropna("piece").values
+    assert [(one.get_x(), one.get_x() + one.get_width()) for one in shaded] == [pytest.approx(tuple(p)) for p in pieces]
+    with pytest.raises(ValueError, match="max_panels must be a whole number"):
+        hf.plot_curves(fit, max_panels=0)
+
+
+def test_a_whole_analysis_has_letters_and_a_common_dose_axis(fit):
+    figure = hf.plot_analysis(fit)
+    figure.draw_without_rendering()
+    assert [one.get_text() for one in figure.findobj(lambda one: one.get_gid() == "letter")] == ["a", "b", "c", "d"]
+    upper, lower = figure.axes[:2]
+    assert upper.get_xlim() == lower.get_xlim()
+    assert upper.get_position().x0 == pytest.approx(lower.get_position().x0)
+    assert set(hf.figure_data(figure).children) == {"window", "exceedance", "quantities", "weights"}
+    [shared] = figure.legends
+    named = [text.get_text() for text in shared.get_texts()]
+    assert len(named) == len(set(named)) > 10
+    assert not [axes for axes in figure.axes if axes.get_legend()]
+
+
+def test_a_design_is_drawn_with_its_rows():
+    design = xr.Dataset(
+        {
+            "dose": ("support", [0.0, 3.0, 30.0]),
+            "weight": ("support", [0.25, 0.25, 0.5]),
+            "replicates": ("support", [3, 3, 6]),
+        },
+        attrs={"criterion": "D", "efficiency": 0.98},
+    )
+    figure = hf.plot_design(design, dose_unit="mg")
+    np.testing.assert_array_equal(artist(figure, "support").get_xdata(), design["dose"])
+    np.testing.assert_array_equal(artist(figure, "support").get_ydata(), design["weight"])
+    assert [one.get_text() for one in figure.findobj(lambda one: one.get_gid() == "replicates")] == ["×3", "×3", "×6"]
+    assert figure.axes[0].get_xlabel() == "dose (mg)"
+    assert "D-optimal design, efficiency 0.98" in words(figure)
+
+
+def test_assurance_leaves_out_what_was_not_asked():
+    shares = {"prob_located": [0.4, 0.8], "prob_right": [0.3, 0.7], "prob_found": [0.2, 0.6], "type_one": [np.nan] * 2}
+    shares |= {"type_one_found": [np.nan] * 2, "error": [0.05, 0.05]}
+    assured = xr.Dataset({name: ("rows", values) for name, values in shares.items()}, coords={"rows": [12, 24]})
+    figure = hf.plot_assurance(assured)
+    np.testing.assert_array_equal(artist(figure, "prob_right").get_ydata(), [0.3, 0.7])
+    assert not has(figure, "type_one")
+    assert set(hf.figure_data(figure)["assurance"].data_vars) == {"prob_located", "prob_right", "prob_found", "error"}
+
+
+def test_the_sensitivity_to_the_prior_is_the_one_calculated(fit):
+    figure, found = hf.plot_prior_sensitivity(fit), hf.prior_sensitivity(fit)
+    np.testing.assert_allclose(artist(figure, "prob_hormesis").get_ydata(), found["prob_hormesis"])
+    np.testing.assert_array_equal(artist(figure, "prob_exists").get_xdata(), [0.5, 1, 2])
+
+
+def test_labels_of_a_narrow_dose_axis_do_not_touch(fit):
+    figure = Figure(figsize=(1.2, 1))
+    plot_exceedance(fit, ax=figure.add_subplot())
+    wide = plot_exceedance(fit, width="double")
+    labels = [[one.get_text() for one in axes.get_xticklabels()] for axes in (figure.axes[0], wide.axes[0])]
+    assert len(labels[0]) < len(labels[1])
+    assert set(labels[0]) <= set(labels[1])

@@ -44,6 +44,7 @@ def plot_analysis(
         If `width` or `palette` is unknown.
     """
     figure = Picture(figsize=(WIDTHS[width], TALL[width]), layout="constrained")
+    figure.beside = 64  # names of quantities and curves stand there
     columns = 1 if width == "single" else 2
     grid = figure.add_gridspec(4 // columns, columns, height_ratios=[1, 1, 1.2, 1] if columns == 1 else None)
     # Columns are filled first, so that the two figures over dose stand over each other.

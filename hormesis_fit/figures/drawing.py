@@ -20,7 +20,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.patches import Patch
 from matplotlib.textpath import text_to_path
 
-from hormesis_fit.figures.palette import INK, STYLE, WIDTHS, Picture, Width, keep, look, shown
+from hormesis_fit.figures.palette import BESIDE, INK, STYLE, WIDTHS, Picture, Width, keep, look, shown
 from hormesis_fit.phrases import is_share, printable, whose_words
 from hormesis_fit.windows.posterior import domain
 from hormesis_fit.windows.windowing import level_pieces
@@ -165,9 +165,9 @@ def written(text: str, size: float = 7.0) -> float:
 
 def room(ax: Axes) -> float:
     """Width of a panel without its margins, roughly [pt]."""
-    place = ax.get_subplotspec()
+    place, figure = ax.get_subplotspec(), ax.get_figure(root=True)
     side_by_side = place.get_gridspec().ncols if place else 1
-    return (72 * ax.get_figure(root=True).get_figwidth() - 26) / side_by_side - 20
+    return (72 * figure.get_figwidth() - 26) / side_by_side - getattr(figure, "beside", BESIDE)
 
 
 def title(ax: Axes, text: str) -> None:

@@ -24,6 +24,7 @@ type Palette = Literal["light", "print"]
 
 SCREEN = 120  # dots per inch at which a notebook shows a figure
 WIDTHS = {"single": 89 / 25.4, "double": 183 / 25.4}  # one and two columns of a journal [inch]
+BESIDE = 20.0  # width that axis labels take from a panel [pt]
 INK = "#1A1A1A"
 STYLE = {
     "font.size": 7,
@@ -274,6 +275,7 @@ class Picture(Figure):
         super().__init__(*arguments, **options)
         FigureCanvasAgg(self)
         self.handles: list[Any] = []  # of a legend that several plots share
+        self.beside: float = BESIDE
 
     def savefig(self, *arguments: Any, **options: Any) -> None:
         """Save with fonts that are embedded (PDF) or outlined (SVG), and 300 dots per inch."""
