@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from numbers import Real
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -195,14 +196,18 @@ class Term:
                 )
 
     @classmethod
-    def options(cls) -> dict[str, tuple[str, ...]]:
+    @cache
+    def options(cls) -> Mapping[str, tuple[str, ...]]:
         """Names and choices of the options."""
-        return {item.name: item.metadata["choices"] for item in fields(cls) if "choices" in item.metadata}  # type: ignore[arg-type]
+        known = {item.name: item.metadata["choices"] for item in fields(cls) if "choices" in item.metadata}  # type: ignore[arg-type]
+        return MappingProxyType(known)
 
     @classmethod
-    def declared(cls) -> dict[str, Parameter]:
+    @cache
+    def declared(cls) -> Mapping[str, Parameter]:
         """Every parameter that the class declares, active or not."""
-        return {item.name: item.metadata["parameter"] for item in fields(cls) if "parameter" in item.metadata}  # type: ignore[arg-type]
+        known = {item.name: item.metadata["parameter"] for item in fields(cls) if "parameter" in item.metadata}  # type: ignore[arg-type]
+        return MappingProxyType(known)
 
     def parameters(self) -> dict[str, Parameter]:
         """The parameters that exist under this term's options."""

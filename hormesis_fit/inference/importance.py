@@ -73,7 +73,7 @@ class ImportanceSample:
 
     @cached_property
     def _total(self) -> float:
-        return float(logsumexp(self.log_weights))
+        return float(_logsumexp(self.log_weights))
 
     def resample(self, size: int, rng: np.random.Generator) -> np.ndarray:
         """Return `size` equally weighted points in random order, by systematic resampling along a space-filling curve.

@@ -25,7 +25,10 @@ from hormesis_fit.screening.store import (
     dataset_of,
     fingerprint,
     former_seed,
+    joined,
+    mark_of,
     read_piece,
+    read_store,
     settle_folder,
     with_multiplicity,
     write_piece,
@@ -159,11 +162,15 @@ def screen(
             if reading[name] in units:
                 reading[name] = unit_in(pieces, reading[name])
         map_pieces = stack.enter_context(mapper(scheduler, workers))
-        found = _all_pieces(pieces, asked, reading, settings, out, map_pieces)
-    result = with_multiplicity(xr.concat(found, "curve_id", data_vars="minimal"), prior_hormesis, fdr)
+        found, mark = _all_pieces(pieces, asked, reading, settings, out, map_pieces)
+    result = with_multiplicity(joined(found), prior_hormesis, fdr)
     result.attrs |= {name: json.dumps(value) if isinstance(value, list) else value for name, value in settings.items()}
     result.attrs = {name: "" if value is None else value for name, value in result.attrs.items()}
-    result.attrs |= {"problems": json.dumps(pieces.problems), "seconds_total": time.perf_counter() - started}
+    result.attrs |= {
+        "problems": json.dumps(pieces.problems),
+        "fingerprint": mark,
+        "seconds_total": time.perf_counter() - started,
+    }
     if out is not None:
         write_results(result, out)
     return result
@@ -222,14 +229,22 @@ def _all_pieces(
     settings: Mapping[str, Any],
     out: Path | None,
     map_pieces: Mapper,
-) -> list[xr.Dataset]:
-    """Return the results of all pieces, in order: finished ones are read, the others computed and stored."""
+) -> tuple[list[xr.Dataset], str]:
+    """Return the results of all pieces, in order, and what they depend on; finished ones are read, others computed.
+
+    Pieces that were lost with their workers are not stored, and nothing stands for the whole: they are tried again when
+    the screen goes on.
+    """
     models = [_label(one) for one in asked.curves]
     units = {name: reading[f"{name}_unit"] or "" for name in ("dose", "response")}
     text = json.dumps([settings, models, units, sorted(pieces.refused.items())], sort_keys=True)
     marks = [fingerprint(pieces.path(number), text) for number in range(pieces.count)]
+    whole = mark_of(marks)
     found: dict[int, xr.Dataset] = {}
     if out is not None:
+        finished = read_store(out, whole)
+        if finished is not None:
+            return [finished.drop_attrs(deep=False)], whole
         stored = {number: read_piece(out, number, mark) for number, mark in enumerate(marks)}
         found = {number: one for number, one in stored.items() if one is not None}
     missing = [number for number in range(pieces.count) if number not in found]
@@ -241,13 +256,16 @@ def _all_pieces(
         for number, records in map_pieces(pieces, missing, asked, reading):
             labels = pieces.curves(number)
             refused = {label: failure(pieces.refused[label]) for label in labels if label in pieces.refused}
-            records = {label: refused[label] if label in refused else records[label] for label in labels}
-            found[number] = dataset_of(records, models, units)
-            if out is not None:
+            lost = isinstance(records, str)
+            fitted = {label: failure(records) for label in labels} if lost else records
+            found[number] = dataset_of({label: refused.get(label) or fitted[label] for label in labels}, models, units)
+            if lost:
+                whole = ""
+            elif out is not None:
                 write_piece(out, number, found[number], marks[number])
             done += len(labels)
             step(_pace(done, len(pieces.labels), len(found) - pieces.count + len(missing), pieces.size, begun))
-    return [found[number].drop_attrs(deep=False) for number in range(pieces.count)]
+    return [found[number].drop_attrs(deep=False) for number in range(pieces.count)], whole
 
 
 def _pace(done: int, total: int, computed: int, size: int, begun: float) -> str:

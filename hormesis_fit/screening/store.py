@@ -96,6 +96,16 @@ def _attrs(name: str, unit: str, text: str) -> dict[str, str]:
     return {"units": unit, "long_name": name.replace("_", " "), "definition": text}
 
 
+def joined(pieces: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Return the pieces of a screen as one Dataset, whether they were computed or read."""
+    whole = xr.concat(pieces, "curve_id", data_vars="minimal")
+    # Text that was read has another type than text that was not: the store would tell which was which.
+    texts = {name: one.astype(object) for name, one in whole.variables.items() if one.dtype.kind in "OUT"}
+    return whole.assign_coords({name: one for name, one in texts.items() if name in whole.coords}).assign(
+        {name: one for name, one in texts.items() if name not in whole.coords}
+    )
+
+
 def with_multiplicity(screen: xr.Dataset, prior_hormesis: float, fdr: float) -> xr.Dataset:
     """Add the share of hormetic curves, and what it and the number of curves make of each probability."""
     share = share_of(screen["prob_hormesis"].values, prior_hormesis)
@@ -131,6 +141,11 @@ def ranking(screen: xr.Dataset) -> pd.DataFrame:
 def fingerprint(path: Path, asked: str) -> str:
     """Return what a piece depends on, in short: its rows and what is asked."""
     return hashlib.sha256(asked.encode() + path.read_bytes()).hexdigest()
+
+
+def mark_of(marks: Sequence[str]) -> str:
+    """Return what a whole screen depends on, from what its pieces do."""
+    return hashlib.sha256("".join(marks).encode()).hexdigest()
 
 
 def read_piece(out: Path, number: int, mark: str) -> xr.Dataset | None:
@@ -191,7 +206,7 @@ def former_seed(out: Path) -> int | None:
 
 
 def write_results(screen: xr.Dataset, out: Path) -> None:
-    """Write the Zarr store and the ranked table; the pieces have served then."""
+    """Write the Zarr store and the ranked table; the pieces have served then, unless some are missing."""
     table = ranking(screen)
     write_text(out / "ranking.csv", table.to_csv(index=False))
     write_text(out / "ranking.html", _page(screen, table))
@@ -203,7 +218,8 @@ def write_results(screen: xr.Dataset, out: Path) -> None:
     shutil.rmtree(out / STORE, ignore_errors=True)
     screen.to_zarr(partial, mode="w", zarr_format=2, consolidated=True)
     partial.rename(out / STORE)
-    shutil.rmtree(out / PIECES, ignore_errors=True)
+    if screen.attrs["fingerprint"]:
+        shutil.rmtree(out / PIECES, ignore_errors=True)
 
 
 def check_libraries() -> None:
@@ -218,36 +234,52 @@ def check_libraries() -> None:
     del pyarrow, zarr
 
 
-def read_store(out: Path) -> xr.Dataset | None:
-    """Return the finished screen that a folder holds, None without one."""
-    if not (out / STORE).exists():
+def read_store(out: Path, mark: str) -> xr.Dataset | None:
+    """Return the finished screen that a folder holds; None without one, or if it is damaged or of other rows."""
+    try:
+        with xr.open_zarr(out / STORE, consolidated=True) as stored:
+            if stored.attrs.get("fingerprint") != mark:
+                return None
+            return stored.load()
+    except (OSError, ValueError, KeyError, RuntimeError):
         return None
-    with xr.open_zarr(out / STORE, consolidated=True) as stored:
-        return stored.load()
 
 
 def _page(screen: xr.Dataset, table: pd.DataFrame) -> str:
     """Return the ranked table as one HTML page."""
     shown = table.head(MOST_SHOWN)
-    head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in RANKING)
     rows = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
         for row in shown.itertuples(index=False)
     )
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
     left = f" The first {MOST_SHOWN:,} are shown; ranking.csv has all." if len(table) > len(shown) else ""
-    found = f"{int(screen['selected_count'])} selected at a false discovery rate of {screen.attrs['fdr_level']:.0%}"
-    problems = "".join(f"<p>{html.escape(one)}</p>" for one in json.loads(screen.attrs.get("problems", "[]")))
+    attrs = screen.attrs
+    found = f"{int(screen['selected_count'])} selected at a false discovery rate of {attrs['fdr_level']:.0%}"
+    asked = (
+        f"Windows hold the doses with a benefit of at least {attrs['benefit']:g} ({attrs['benefit_scale']}) at a "
+        f"probability of {attrs['level']:g}. Peak dose and peak stimulation are medians. Seed {attrs['random_seed']}."
+    )
+    problems = "".join(f"<p>{html.escape(one)}</p>" for one in json.loads(attrs["problems"]))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Screen</title>
-<style>body{{font:14px sans-serif;margin:2em}}table{{border-collapse:collapse}}td,th{{padding:.2em .7em;text-align:left;
-border-bottom:1px solid #ddd}}th{{position:sticky;top:0;background:#fff}}</style>
+<style>body{{font:14px sans-serif;margin:2em}}table{{border-collapse:collapse;font-variant-numeric:tabular-nums}}
+td,th{{padding:.2em .7em;text-align:left;border-bottom:1px solid #ddd}}
+th{{position:sticky;top:0;background:#fff}}</style>
 <h1>Screen of {len(table):,} curves</h1>
-<p>{html.escape(counts)}; {found}.{left}</p>{problems}
-<table><thead><tr>{head}</tr></thead><tbody>
+<p>{html.escape(counts)}; {found}.{left}</p><p>{html.escape(asked)}</p>{problems}
+<table><thead><tr>{"".join(_heading(screen, name) for name in RANKING)}</tr></thead><tbody>
 {rows}
 </tbody></table></html>
 """
+
+
+def _heading(screen: xr.Dataset, name: str) -> str:
+    """Return the heading of a column, with its unit, and its definition where a pointer asks for it."""
+    known = screen[name].attrs
+    unit = known.get("units", "")
+    words = name.replace("_", " ") + (f" ({unit})" if unit not in ("", "1") else "")
+    return f'<th title="{html.escape(known.get("definition", ""))}">{html.escape(words)}</th>'
 
 
 def _cell(value: object) -> str:

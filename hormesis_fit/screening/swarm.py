@@ -40,7 +40,7 @@ class SwarmPlan:
     climbs: int = 4  # all the way up, all starts of one mode would end in one place
     start_inflation: float = 2.5
     em_points: int = 512
-    em_steps: int = 4
+    em_steps: int = 3
     max_rounds: int = 12
     rounds_at_target: int = 2
     ess_per_parameter: int = 15

@@ -19,9 +19,9 @@ RETRIES = 3  # of a piece whose worker died
 # A process with threads of its own for matrices of seven columns is slower than one without.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-type Mapper = Callable[
-    [Pieces, Sequence[int], Asked, Mapping[str, Any]], Iterator[tuple[int, dict[str, dict[str, Any]]]]
-]
+# Numbers of pieces with their records, or with the reason why a piece was lost.
+type Found = Iterator[tuple[int, dict[str, dict[str, Any]] | str]]
+type Mapper = Callable[[Pieces, Sequence[int], Asked, Mapping[str, Any]], Found]
 
 
 def fit_tables(
@@ -101,41 +101,32 @@ def _local(workers: int) -> Any:
     )
 
 
-def _here(
-    pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]
-) -> Iterator[tuple[int, dict[str, dict[str, Any]]]]:
+def _here(pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]) -> Found:
     for number in numbers:
         yield number, fit_tables(pieces.tables(number), asked, reading)
 
 
-def _on_cluster(
-    client: Any, pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]
-) -> Iterator[tuple[int, dict[str, dict[str, Any]]]]:
+def _on_cluster(client: Any, pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]) -> Found:
     """Keep all workers busy, and no more than that; a piece whose worker dies goes to another one."""
     from distributed import as_completed
 
     waiting, under_way = list(reversed(numbers)), {}
-    arrived = as_completed()
+    arrived = as_completed(loop=client.loop)
 
     def submit() -> None:
         if waiting:
             number = waiting.pop()
             tables = pieces.tables(number)
             future = client.submit(fit_tables, tables, asked, dict(reading), pure=False, retries=RETRIES)
-            under_way[future.key] = number, list(tables)
+            under_way[future.key] = number
             arrived.add(future)
 
     for _ in range(WAITING * max(len(client.scheduler_info()["workers"]), 1)):
         submit()
     for future in arrived:
-        number, labels = under_way.pop(future.key)
-        error = future.exception()
-        if error is None:
-            records = future.result()
-        else:
-            records = {
-                label: failure(f"its piece was lost with the workers that computed it: {error}") for label in labels
-            }
+        number, error = under_way.pop(future.key), future.exception()
+        lost = f"its piece was lost with the workers that computed it: {error}"
+        records = future.result() if error is None else lost
         future.release()
         submit()
         yield number, records
