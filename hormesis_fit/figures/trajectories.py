@@ -211,6 +211,10 @@ def _edges(axes: Axes, course: xr.Dataset) -> Line2D:
 def _stay(axes: Axes, course: xr.Dataset) -> Line2D:
     """Draw how long the chosen dose stays in the window; return its legend."""
     dose, leaves = float(course["chosen_dose"]), float(course["exit_time"].sel(quantile=0.5))
+    keep(
+        chosen_dose=shown(dose, "dose that was chosen", units_of(course["dose"])),
+        exit_time=shown(leaves, "time at which half of the posterior has left", units_of(course["time"])),
+    )
     first, last = course["time"].values[[0, -1]]
     drawn = {"color": INK, "linewidth": 1.0, "linestyle": (0, (4, 3))}
     halo = [withStroke(linewidth=2.2, foreground="white")]
