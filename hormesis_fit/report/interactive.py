@@ -7,6 +7,7 @@ import hashlib
 import html
 from collections.abc import Iterable
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from hormesis_fit.windows.posterior import domain
 type View = dict[str, Any]
 
 FOLDER = Path(__file__).parent
-LIBRARY, SCRIPT = FOLDER / "plotly" / "plotly-basic.min.js", FOLDER / "interactive.js"
+SCRIPT = FOLDER / "interactive.js"
 DIGITS = 5  # of a coordinate: a pixel is a thousandth of the figure
 MOST_ROWS = 24  # of the table of a figure
 HEIGHT = 440  # of a figure [px]
@@ -282,10 +283,10 @@ def scripts() -> dict[str, Any]:
 
     Notes
     -----
-    The partial bundle "basic" has the points, lines and areas that are needed here in a quarter of the size of the
-    whole, and is small enough to live in every report, which opens without a network.
+    Plotly lives in every report, which therefore opens without a network and weighs five megabytes.
     """
-    sources = {"library": LIBRARY.read_text(encoding="utf-8"), "script": SCRIPT.read_text(encoding="utf-8")}
+    library = files("plotly") / "package_data" / "plotly.min.js"
+    sources = {"library": library.read_text(encoding="utf-8"), "script": SCRIPT.read_text(encoding="utf-8")}
     digests = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in sources.values()]
     allowed = " ".join(f"'sha256-{one}'" for one in digests)
     rules = ["default-src 'none'", "img-src data:", "style-src 'unsafe-inline'", f"script-src {allowed}"]
