@@ -126,7 +126,7 @@ def command_line() -> str:
 
 def copied(path: Path) -> str:
     """Return a Markdown file from elsewhere in the repository, its links as they are seen from notebooks/."""
-    text = path.read_text(encoding="utf-8").replace("](notebooks/", "](")
+    text = path.read_text(encoding="utf-8").replace("](notebooks/", "](").replace('src="notebooks/', 'src="')
     text = text.replace("](data/README.md)", "](data.md)").replace("](CHANGELOG.md)", "](changelog.md)")
     return re.sub(r"(?<!!)\[([^\]]+)\]\((?!http|#)(?![\w/]+\.(?:md|ipynb))[^)]*\)", r"\1", text)
 
