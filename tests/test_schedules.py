@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import hormesis_fit as hf
+from hormesis_fit.checks.identifiability import paused
 from hormesis_fit.curves import BrainCousens
 from hormesis_fit.dosing.exposure import OneCompartment
 from hormesis_fit.drift import DRIFTS
@@ -205,6 +206,21 @@ class TestIdentifiability:
         fit["posterior"].attrs["mechanism"] = "{}"
         with pytest.raises(ValueError, match="knows no drift"):
             hf.drift_identifiability(fit)
+
+    def test_single_doses_after_a_pause_are_a_wash_out(self):
+        def note(plan):
+            columns = {"subject": np.repeat(["a", "b", "c"], 4), "day": np.tile([0.5, 3.5, 9.5, 12.5], 3)}
+            columns |= {"dose": np.repeat([0.0, 2.0, 8.0], 4), "response": np.arange(12.0)}
+            trial = hf.read_trial(columns, time="day", subject="subject", scale="ratio")
+            owners, doses = (np.repeat(one, len(plan)) for one in (["a", "b", "c"], [0.0, 2.0, 8.0]))
+            events = {"ID": owners, "TIME": plan * 3, "AMT": doses, "EVID": [1] * doses.size}
+            histories = histories_of(trial, events, OneCompartment(elimination_rate=1.0))
+            return paused(histories.record(), trial)
+
+        assert not note([float(day) for day in range(13)])
+        assert note([0.0, 1, 2, 3, 9, 12])  # test doses
+        assert note([0.0, 1, 2, 3])  # a pause up to the last row
+        assert not note([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 30])
 
 
 class TestHistory:

@@ -251,10 +251,25 @@ def test_designs_that_cannot_tell_are_refused():
     bare = trial.isel(observation=(trial["dose"].values > 0) | (trial["time"].values < 28))
     with pytest.raises(ValueError, match="without controls at every time"):
         check_design(bare, ["gain", "baseline"])
-    assert any("no control" in note for note in design_notes(bare))
+    assert "no control" in design_notes(bare)["no_baseline"]
     with pytest.raises(ValueError, match="read the table with time="):
         hf.fit(trial.drop_vars("time"), curve="BrainCousens", drift="OrnsteinUhlenbeck")
     assert visits(trial).tolist() == list(TIMES)
+
+
+def test_the_notes_before_a_fit_say_what_is_lacking():
+    trial = drifting_trial()
+    assert design_notes(trial).keys() == {"no_washout"}
+    assert not design_notes(trial, washed=True)
+    assert design_notes(trial).items() <= hf.design_adequacy(trial).items()
+    dose, time = trial["dose"].values, trial["time"].values
+    alone = trial.isel(observation=np.isin(dose, [0.0, 4.0]) | (time == 28))
+    assert "time 0, 7, 14:" in design_notes(alone)["one_dose_at_a_time"]
+    same = trial.isel(observation=np.isin(dose, [0.0, 4.0]))
+    assert {"one_dose", "one_dose_at_a_time"} <= design_notes(same).keys()
+    peak = trial.assign(dose=("observation", np.where(dose > 0, 3 + dose / 20, 0.0)))
+    assert "a change of potency leaves no trace" in design_notes(peak)["close_doses"]
+    assert not {"one_dose", "no_washout"} & design_notes(trial.isel(observation=(time < 28) | (dose == 0))).keys()
 
 
 def test_times_that_make_no_sense_are_refused():

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import polygamma
 
+from hormesis_fit.dosing.regimen import EVERYONE
 from hormesis_fit.drift.courses import design_notes, mechanism_from, start_of
 from hormesis_fit.drift.histories import kinetics_from, usual_interval
 from hormesis_fit.windows.posterior import Member, members, trial_of
@@ -63,7 +64,8 @@ def drift_identifiability(fit: xr.DataTree) -> xr.Dataset:
         for (name, text), value in zip(texts.items(), values, strict=True)
     }
     poor = [name for name, share in zip(names, contraction, strict=True) if not share >= LEARNED]
-    notes = design_notes(trial_of(fit), washed=_washed(fit)) + _hidden(member, trial_of(fit))
+    washed = "regimen" in fit and paused(fit["regimen"].to_dataset(), trial_of(fit))
+    notes = [*design_notes(trial_of(fit), washed=washed).values(), *_hidden(member, trial_of(fit))]
     if poor:
         shown = ", ".join(name.replace("_", " ") for name in poor)
         notes.append(
@@ -110,14 +112,27 @@ def _names(fit: xr.DataTree, member: Member) -> list[str]:
     return names + ([] if kinetics is None else list(kinetics.parameters()))
 
 
-def _washed(fit: xr.DataTree) -> bool:
-    """Whether dosing ended more than one interval before the last row."""
-    if "regimen" not in fit:
-        return False
-    record, trial = fit["regimen"].to_dataset(), trial_of(fit)
+def paused(record: xr.Dataset, trial: xr.Dataset) -> bool:
+    """Return whether somebody was measured after a pause of more than one and a half intervals between doses.
+
+    Parameters
+    ----------
+    record : Dataset
+        The group ``regimen`` of a fit, or what `Histories.record` gives.
+    trial : Dataset
+        The trial, dims (observation,).
+    """
     interval = usual_interval(record)
-    given = record["time"].values[record["amount"].values > 0] + start_of(trial)
-    return interval is not None and bool(given.size) and trial["time"].values.max() > given.max() + 1.5 * interval
+    if interval is None:
+        return False
+    owners, given = record["subject"].values.astype(str), record["amount"].values > 0
+    names, times = record["history"].values.astype(str), trial["time"].values - start_of(trial)
+    for label in np.unique(names):
+        last = times[names == label].max()
+        doses = record["time"].values[given & np.isin(owners, [label, EVERYONE])]
+        if doses.size and np.diff([*np.unique(doses[doses <= last]), last]).max(initial=0.0) > 1.5 * interval:
+            return True
+    return False
 
 
 def _spreads(prior: dict[str, float], draws: np.ndarray) -> tuple[float, float]:

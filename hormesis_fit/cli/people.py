@@ -296,8 +296,10 @@ def read_kinetics(text: str | None) -> Term | None:
 
 def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mapping[str, str]) -> dict[str, Any]:
     """Read the event table, pharmacokinetics and concentrations, and refuse what does not go together."""
+    from hormesis_fit.checks.identifiability import paused
     from hormesis_fit.dosing.concentrations import read_concentrations
     from hormesis_fit.dosing.regimen import read_regimen
+    from hormesis_fit.drift.courses import design_notes
     from hormesis_fit.drift.histories import dosed_histories
 
     kinetics = read_kinetics(given["kinetics"])
@@ -306,7 +308,10 @@ def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mappi
     with bad_input():
         regimen = None if given["regimen"] is None else read_regimen(given["regimen"])
         measured = None if given["concentrations"] is None else read_concentrations(given["concentrations"])
-        dosed_histories(trial, drift or None, regimen, kinetics, measured)
+        histories = dosed_histories(trial, drift or None, regimen, kinetics, measured)
+    if drift:
+        washed = histories is not None and paused(histories.record(), trial)
+        trial.attrs["notes"] = [*trial.attrs.get("notes", []), *design_notes(trial, washed=washed).values()]
     return {"regimen": regimen, "kinetics": kinetics, "concentrations": measured}
 
 

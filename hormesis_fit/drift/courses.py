@@ -22,6 +22,8 @@ TARGETS = {
 }
 NATURAL = {"": "potency", "gain": "gain", "response": "baseline", "exposure": "exposure"}
 VISIT = "visit"
+CLOSE = 2.0  # doses that differ by less are as good as one for the slope of a curve near its peak
+MOST = 5  # times that a sentence names
 
 type DriftLike = str | type[Drift] | Drift
 
@@ -230,32 +232,45 @@ def check_design(trial: xr.Dataset, targets: Sequence[str] | Mapping[str, object
         )
 
 
-def design_notes(trial: xr.Dataset, *, washed: bool = False) -> list[str]:
-    """Return what the design of a trial cannot tell of a drift, one sentence each.
+def design_notes(trial: xr.Dataset, *, washed: bool = False) -> dict[str, str]:
+    """Return what the design of a trial cannot tell of a drift, one sentence each, by what is lacking.
 
     Parameters
     ----------
     trial : Dataset
         With ``time``, dims (observation,).
     washed : bool
-        Whether dosing ended well before the last row, where doses are given in time.
+        Whether there was a pause in the doses before the last row, where doses are given in time.
     """
     times, dose = trial["time"].values, trial["dose"].values
-    counts = {time: np.unique(dose[(times == time) & (dose > 0)]).size for time in np.unique(times)}
-    poor = [time for time, count in counts.items() if count < 2]
-    notes = []
-    if poor:
-        shown = ", ".join(f"{time:g}" for time in poor[:5])
-        notes.append(
-            f"Fewer than two positive doses at time {shown}: potency, gain and baseline cannot be told apart there."
+    levels = {time: np.unique(dose[(times == time) & (dose > 0)]) for time in np.unique(times)}
+    found = {}
+    if poor := [time for time, own in levels.items() if own.size < 2]:
+        found["one_dose_at_a_time"] = (
+            f"Fewer than two positive doses at time {_listed(poor)}: potency, gain and baseline cannot be told apart "
+            "there."
         )
-    if not all((dose[times == time] == 0).any() for time in counts):
-        notes.append("Some times have no control: a drift of the baseline looks like one of the gain there.")
+    if close := [time for time, own in levels.items() if own.size > 1 and own[-1] < CLOSE * own[0]]:
+        found["close_doses"] = (
+            f"The doses at time {_listed(close)} lie within a factor of {CLOSE:g}: if that is near the peak, a change "
+            "of potency leaves no trace; add a dose on the rising flank."
+        )
+    if not all((dose[times == time] == 0).any() for time in levels):
+        found["no_baseline"] = "Some times have no control: a drift of the baseline looks like one of the gain there."
     if np.unique(dose[dose > 0]).size < 2:
-        notes.append("Everybody dosed had the same dose: of a mechanism only its total effect at that dose is known.")
+        found["one_dose"] = (
+            "Everybody dosed had the same dose: of a mechanism only its total effect at that dose is known."
+        )
     if not washed and dose[times == times.max()].max() > 0:
-        notes.append("The last time has doses: without a wash-out nothing tells whether sensitivity comes back.")
-    return notes
+        found["no_washout"] = (
+            "The last time has doses: without a wash-out nothing tells whether sensitivity comes back."
+        )
+    return found
+
+
+def _listed(times: Sequence[float]) -> str:
+    more = f" and {len(times) - MOST} more" if len(times) > MOST else ""
+    return ", ".join(f"{time:g}" for time in times[:MOST]) + more
 
 
 def mechanism_record(mechanism: Mechanism | None) -> dict[str, Any]:

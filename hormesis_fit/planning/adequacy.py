@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.checks.identifiability import paused
 from hormesis_fit.checks.sensitivity import STIMULATION, window_of
 from hormesis_fit.curves import Curve
+from hormesis_fit.drift.courses import design_notes
 from hormesis_fit.families import FAMILIES
 from hormesis_fit.inference.fitting import fit as fit_trial
 from hormesis_fit.model.building import CurveLike
@@ -247,7 +249,9 @@ def design_adequacy(source: xr.Dataset | xr.DataTree) -> dict[str, str]:
     -------
     dict
         By what is lacking, none if nothing is: ``no_control``, ``few_controls``, ``few_doses``, ``no_replicates``,
-        ``not_below_peak``, ``not_beyond_peak``, ``not_in_window``, ``not_beyond_window``.
+        ``not_below_peak``, ``not_beyond_peak``, ``not_in_window``, ``not_beyond_window``; where a trial has several
+        times, what it cannot tell of a drift: ``one_dose_at_a_time``, ``close_doses``, ``no_baseline``, ``one_dose``,
+        ``no_washout``.
 
     Raises
     ------
@@ -259,10 +263,18 @@ def design_adequacy(source: xr.Dataset | xr.DataTree) -> dict[str, str]:
     Dette, Pepelyshev and Wong (2011), where doses have to lie, https://doi.org/10.1111/j.1539-6924.2011.01625.x.
     """
     if isinstance(source, xr.DataTree):
-        return _rows_lacking(trial_of(source)) | _posterior_lacking(source)
+        return _rows_lacking(trial_of(source)) | _posterior_lacking(source) | _times_lacking(source, trial_of(source))
     if not isinstance(source, xr.Dataset) or not {"dose", "response"} <= set(source.variables):
         raise TypeError(f"Expected a trial or a fit, got {type(source).__name__}: read the table with read_trial().")
-    return _rows_lacking(source) | _means_lacking(source)
+    return _rows_lacking(source) | _means_lacking(source) | _times_lacking({}, source)
+
+
+def _times_lacking(fit: xr.DataTree | dict, trial: xr.Dataset) -> dict[str, str]:
+    """Return what the design cannot tell of a drift; nothing of a trial at one time."""
+    if "time" not in trial or np.unique(trial["time"].values).size < 2:
+        return {}
+    washed = "regimen" in fit and paused(fit["regimen"].to_dataset(), trial)
+    return design_notes(trial, washed=washed)
 
 
 def _rows_lacking(trial: xr.Dataset) -> dict[str, str]:
