@@ -153,6 +153,8 @@ class TestSurface:
             np.testing.assert_array_equal(row["probability"], alone["probability"])
             assert float(row["best_dose"]) == float(alone["best_dose"])
         np.testing.assert_allclose(surface["daily_dose"].sel(interval=0.5), [2.0, 6.0, 18.0])
+        best = surface["interval"].values[surface["probability"].values.argmax(axis=0)]
+        np.testing.assert_array_equal(surface["best_interval"], best)
 
     @pytest.mark.parametrize("intervals", [[], [0.0], ["a"], [np.nan, 1.0]])
     def test_senseless_intervals_are_refused(self, intervals):
@@ -166,6 +168,13 @@ class TestSurface:
         [mesh] = [one for one in axes.collections if isinstance(one, mpl.collections.QuadMesh)]
         np.testing.assert_array_equal(np.ravel(mesh.get_array()), np.ravel(surface["probability"].values))
         [lower] = [one for one in axes.collections if one.get_gid() == "window_lower"]
+        borders = mesh.get_coordinates()[:, 0, 1]
+        for row, path in enumerate(lower.get_paths()):
+            np.testing.assert_allclose(path.vertices[:, 1], borders[[row, row + 1]])
+        lines = [one for one in axes.lines if one.get_gid() == "isobole"]
+        assert len(lines) == 5
+        for line in lines:
+            assert np.ptp(np.log(line.get_xdata() / line.get_ydata())) == pytest.approx(0, abs=1e-12)
         drawn = [path.vertices[0, 0] for path in lower.get_paths()]
         np.testing.assert_allclose(drawn, surface["window_lower"].dropna("interval"))
         with pytest.raises(ValueError, match="at least 2 intervals"):

@@ -57,8 +57,8 @@ def plot_dose_interval(
     positive = dose > 0
     dose, height = dose[positive], surface["probability"].values[:, positive]
     figure, axes = canvas(ax, width, 0.62)
-    drawn = {"vmin": 0, "vmax": 1, "cmap": look().surface, "shading": "nearest", "rasterized": True} | options
-    mesh = axes.pcolormesh(dose, interval, height, **drawn)
+    drawn = {"vmin": 0, "vmax": 1, "cmap": look().surface, "shading": "flat", "rasterized": True} | options
+    mesh = axes.pcolormesh(_borders(dose), _borders(interval), height, **drawn)
     DoseAxis(float(dose[0]), float(dose[-1]), zero=False).apply(axes, label(surface["dose"], "dose"))
     axes.set(yscale="log", ylim=_ends(interval))
     axes.set_yticks(interval, [number(value) for value in interval], minor=False)
@@ -83,11 +83,16 @@ def _ends(interval: np.ndarray) -> tuple[float, float]:
     return float(interval[0] * first), float(interval[-1] * last)
 
 
+def _borders(values: np.ndarray) -> np.ndarray:
+    """Borders of the cells of a log axis: half-way between neighbours there, where the edges of the window end, too."""
+    low, high = _ends(values)
+    return np.concatenate([[low], np.sqrt(values[:-1] * values[1:]), [high]])
+
+
 def _edges(axes: Axes, surface: xr.Dataset, level: float) -> Line2D:
     """The edges of the window at each interval, as high as its row of the map."""
     interval = surface["interval"].values
-    low, high = _ends(interval)
-    borders = np.concatenate([[low], np.sqrt(interval[:-1] * interval[1:]), [high]])
+    borders = _borders(interval)
     drawn, halo = {"color": look().mark, "linewidth": 1.5}, [withStroke(linewidth=3, foreground="white")]
     for name in ("window_lower", "window_upper"):
         ends, unit = surface[name].values, units_of(surface["dose"])

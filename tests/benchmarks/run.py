@@ -1,6 +1,6 @@
 """What costs what, as ratios in one run: the machine that runs this is slow, busy or both, a ratio says so twice.
 
-python tests/benchmarks/run.py [--nuts] [--people] [--drift]
+python tests/benchmarks/run.py [--nuts] [--people] [--drift] [--only]
 """
 
 import argparse
@@ -197,9 +197,20 @@ def main() -> None:
     parser.add_argument("--nuts", action="store_true", help="also compile and run NUTS for every curve (minutes)")
     parser.add_argument("--people", action="store_true", help="also fit trials of twelve subjects (minutes)")
     parser.add_argument("--drift", action="store_true", help="also receptor turnover over two weeks (minutes)")
+    parser.add_argument("--only", action="store_true", help="only the parts that the other options name")
     asked = parser.parse_args()
     console = Console(width=110)
+    if not asked.only:
+        _imports_and_fits(console)
+    if asked.people:
+        _people(console)
+    if asked.drift:
+        _drift(console)
+    if asked.nuts:
+        _nuts(console)
 
+
+def _imports_and_fits(console: Console) -> None:
     stack, own = cpu_of("import pymc, arviz"), cpu_of("import hormesis_fit")
     loaded = child("import sys, hormesis_fit; print([m for m in ('pymc', 'arviz', 'matplotlib') if m in sys.modules])")
     fits = json.loads(child(COLD))
@@ -223,34 +234,37 @@ def main() -> None:
         table.add_row(name, f"{seconds:.4f}", f"{seconds / yardstick['curve_fit']:.0f}", bound)
     console.print(table)
 
-    if asked.people:
-        fits = json.loads(child(PEOPLE))
-        table = Table("12 subjects x 8 doses x 3, warm, 10 trials", "median", "worst", "bound")
-        for name, bound in (("seconds", "15"), ("cpu", ""), ("ess", "at least 400")):
-            values = sorted(row[name] for row in fits)
-            worst = values[0] if name == "ess" else values[-1]
-            table.add_row(name, f"{values[len(values) // 2]:.1f}", f"{worst:.1f}", bound)
-        clean = sum(row["divergences"] == 0 for row in fits)
-        table.add_row("trials without divergences", str(clean), "", "9 of 10")
-        console.print(table)
 
-    if asked.drift:
-        found = json.loads(child(DRIFT))
-        table = Table(f"receptor turnover, 20 subjects, {found['steps']} steps", "", "per scan", "bound")
-        table.add_row("gradient, ms", f"{found['own']:.3f}", f"{found['own'] / found['scan']:.2f}", "0.25")
-        table.add_row("the same as a scan, ms", f"{found['scan']:.3f}", "1.00", "")
-        table.add_row("compilation, s", f"{found['compile']:.1f}", "", "30")
-        table.add_row("4 x 500 draws, warm, s", f"{found['seconds']:.1f}", "", "60")
-        table.add_row("least effective draws", f"{found['ess']:.0f}", "", "at least 400")
-        table.add_row("divergences", str(found["divergences"]), "", "")
-        console.print(table)
+def _people(console: Console) -> None:
+    fits = json.loads(child(PEOPLE))
+    table = Table("12 subjects x 8 doses x 3, warm, 10 trials", "median", "worst", "bound")
+    for name, bound in (("seconds", "15"), ("cpu", ""), ("ess", "at least 400")):
+        values = sorted(row[name] for row in fits)
+        worst = values[0] if name == "ess" else values[-1]
+        table.add_row(name, f"{values[len(values) // 2]:.1f}", f"{worst:.1f}", bound)
+    clean = sum(row["divergences"] == 0 for row in fits)
+    table.add_row("trials without divergences", str(clean), "", "9 of 10")
+    console.print(table)
 
-    if asked.nuts:
-        table = Table("curve", "trial", "engine", "min bulk ESS", "max R-hat", "divergences", "compile s", "sample s")
-        for row in json.loads(child(NUTS)):
-            texts = [row["curve"], row["trial"], row["engine"], f"{row['ess']:.0f}", f"{row['rhat']:.4f}"]
-            table.add_row(*texts, str(row["divergences"]), f"{row['compile']:.1f}", f"{row['sample']:.1f}")
-        console.print(table)
+
+def _drift(console: Console) -> None:
+    found = json.loads(child(DRIFT))
+    table = Table(f"receptor turnover, 20 subjects, {found['steps']} steps", "", "per scan", "bound")
+    table.add_row("gradient, ms", f"{found['own']:.3f}", f"{found['own'] / found['scan']:.2f}", "0.25")
+    table.add_row("the same as a scan, ms", f"{found['scan']:.3f}", "1.00", "")
+    table.add_row("compilation, s", f"{found['compile']:.1f}", "", "30")
+    table.add_row("4 x 500 draws, warm, s", f"{found['seconds']:.1f}", "", "60")
+    table.add_row("least effective draws", f"{found['ess']:.0f}", "", "at least 400")
+    table.add_row("divergences", str(found["divergences"]), "", "")
+    console.print(table)
+
+
+def _nuts(console: Console) -> None:
+    table = Table("curve", "trial", "engine", "min bulk ESS", "max R-hat", "divergences", "compile s", "sample s")
+    for row in json.loads(child(NUTS)):
+        texts = [row["curve"], row["trial"], row["engine"], f"{row['ess']:.0f}", f"{row['rhat']:.4f}"]
+        table.add_row(*texts, str(row["divergences"]), f"{row['compile']:.1f}", f"{row['sample']:.1f}")
+    console.print(table)
 
 
 if __name__ == "__main__":
