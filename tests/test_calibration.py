@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from calibration import expectation, people, sbc, screen_fdr, study
+from calibration import drifts, expectation, people, sbc, screen_fdr, study
 
 from hormesis_fit.curves import CURVES
 from hormesis_fit.parameter import Prior
@@ -105,6 +105,7 @@ def test_windows_of_new_people_hold_what_they_promise(family):
     ranked = [*people.PRIORS[family], "control_offset_subject", "half_effect_dose_offset_subject"]
     assert min(people.uniformity(rows[name]) for name in ranked) * len(ranked) > 0.01
     assert (rows["divergences"] == 0).mean() >= 0.9
+    assert rows["sick"].mean() < 0.05
 
 
 def test_the_table_of_the_readme_is_that_of_the_people():
@@ -125,3 +126,26 @@ def test_one_blinded_trial_comes_out_as_recorded():
 
 def test_the_table_of_the_readme_is_that_of_the_screens():
     assert f"<!-- screens -->\n{screen_fdr.table()}\n<!-- /screens -->" in people.README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("design", drifts.PRIORS)
+def test_drifts_are_recovered_at_nominal_rates(design):
+    rows, names = pd.read_csv(drifts.RESULTS / f"drifts_{design}.csv"), list(drifts.PRIORS[design])
+    assert len(rows) >= 100
+    assert rows["seed"].is_unique
+    for mass in drifts.LIMITS:
+        found = drifts.coverage(rows, [*names, *drifts.ENDS], mass)
+        # Holm's first step for every share of the table; and none of them far from nominal, whatever the p-values.
+        assert found["p"].min() * len(found) > 0.05
+        assert (found["share"] - mass).abs().max() < 4 * np.sqrt(mass * (1 - mass) / len(rows))
+    assert (rows["divergences"] == 0).mean() >= 0.9
+
+
+def test_the_table_of_the_readme_is_that_of_the_drifts():
+    assert f"<!-- drifts -->\n{drifts.table()}\n<!-- /drifts -->" in drifts.README.read_text(encoding="utf-8")
+
+
+def test_recovery_tells_of_intervals_that_are_too_narrow():
+    ranks = pd.read_csv(drifts.RESULTS / "drifts_receptors.csv")["gain_loss_ratio"]
+    narrow = pd.DataFrame({"one": (ranks - 0.5) * 1.25 + 0.5})
+    assert drifts.coverage(narrow, ["one"], 0.80)["p"].min() < 0.01
