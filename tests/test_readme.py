@@ -1,5 +1,6 @@
 """The README says what the code says; `python tests/test_readme.py` writes its tables anew."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def family_table() -> str:
     return "\n".join(rows)
 
 
+def figure_table() -> str:
+    """Three figures side by side: thumbnail, question, function."""
+    spec = importlib.util.spec_from_file_location("make_images", README.parent / "notebooks" / "images" / "make.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    cells = []
+    for name, (question, _) in module.FIGURES.items():
+        path = f"notebooks/images/{name}.png"
+        assert (README.parent / path).is_file(), f"no picture of {name}: python notebooks/images/make.py {name}"
+        cells.append(f'<img src="{path}" width="260" alt="{question}"><br>{question}<br>`{name}`')
+    rows = [" | ".join([*cells[start : start + 3], "", ""][:3]) for start in range(0, len(cells), 3)]
+    return "\n".join(["| | | |", "|---|---|---|", *(f"| {row} |" for row in rows)])
+
+
 def with_block(text: str, name: str, content: str) -> str:
     pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
     assert pattern.search(text), f"the README has lost its block {name}"
@@ -41,7 +56,10 @@ def test_the_tables_are_current():
 
 
 def with_tables(text: str) -> str:
-    return with_block(with_block(text, "curves", curve_table()), "families", family_table())
+    tables = {"curves": curve_table(), "families": family_table(), "figures": figure_table()}
+    for name, table in tables.items():
+        text = with_block(text, name, table)
+    return text
 
 
 def test_the_curve_of_the_readme_works(trial):

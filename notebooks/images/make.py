@@ -75,6 +75,12 @@ def drifting() -> xr.DataTree:
 
 
 @cache
+def course() -> xr.Dataset:
+    """Its window over time."""
+    return hf.window_over_time(drifting(), times=[0.0, 7.0, 14.0, 21.0, 28.0, 35.0, 42.0])
+
+
+@cache
 def receding() -> xr.DataTree:
     """Receptors that are lost where they are occupied."""
     loss = hf.DRIFTS["ReceptorTurnover"](turnover_rate=0.3, loss_ratio=4.0, occupancy_dose=5.0, occupancy_slope=1.0)
@@ -139,7 +145,7 @@ def assured() -> xr.Dataset:
     """How probably a few designs find it."""
     doses, curves = [0.0, 1.0, 3.0, 10.0, 30.0, 100.0], ["BrainCousens", "LogLogistic"]
     weak = BrainCousens(control=100.0, peak_stimulation=0.2, half_effect_dose=30.0, slope_excess=1.5)
-    return hf.assurance(doses, curve=weak, cv=0.10, n=(12, 24, 48), fitted=curves, simulations=20)
+    return hf.assurance(doses, curve=weak, cv=0.10, n=(12, 24), fitted=curves, simulations=10)
 
 
 # By public function: its question, and an example of its figure.
@@ -163,6 +169,11 @@ FIGURES: dict[str, tuple[str, Callable[..., Figure]]] = {
         "How long does the window hold?",
         lambda **look: hf.plot_window_over_time(drifting(), times=[0.0, 7.0, 14.0, 28.0, 42.0], **look),
     ),
+    "plot_subject_sensitivity": (
+        "Whose sensitivity drifts, or under which dose?",
+        lambda **look: hf.plot_subject_sensitivity(receding(), **look),
+    ),
+    "plot_dose_time": ("Which dose, and until when?", lambda **look: hf.plot_dose_time(course(), **look)),
     "plot_dose_interval": ("Which dose, and how often?", lambda **look: hf.plot_dose_interval(surface(), **look)),
     "plot_next": ("What to dose next?", lambda **look: hf.plot_next(average(), **look)),
     "plot_design": (
