@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -38,6 +39,21 @@ def with_table(text):
 def test_the_course_lists_every_notebook():
     text = COURSE.read_text(encoding="utf-8")
     assert with_table(text) == text
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_is_one_lesson_of_the_course(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert len(cells) <= 25
+    first, last = ("".join(cells[end]["source"]) for end in (0, -1))
+    assert first.startswith("# ")
+    assert first.count("**Question.** ") == 1
+    assert "## Answer" in last
+    # What came before stands below the title, what comes next in the last line.
+    number, newest = int(path.name[:2]), int(max(NOTEBOOKS.glob("*.ipynb")).name[:2])
+    assert f"({number - 1:02d}_" in first.splitlines()[2] or number == 1
+    assert f"({number + 1:02d}_" in last.splitlines()[-1] or number == newest
+    assert all(cell["execution_count"] for cell in cells if cell["cell_type"] == "code"), "stored without outputs"
 
 
 @pytest.fixture(scope="module")
