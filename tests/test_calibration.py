@@ -139,7 +139,6 @@ def test_drifts_are_recovered_at_nominal_rates(design):
         assert found["p"].min() * len(found) > 0.05
         assert (found["share"] - mass).abs().max() < 4 * np.sqrt(mass * (1 - mass) / len(rows))
     assert (rows["divergences"] == 0).mean() >= 0.9
-    assert rows["sick"].mean() < 0.05
 
 
 def test_the_table_of_the_readme_is_that_of_the_drifts():
