@@ -8,6 +8,7 @@ import nbformat
 from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parent
+PROGRESS = "<IPython.core.display.HTML object>"  # a line that was there while the cell ran
 
 
 def main() -> None:
@@ -20,6 +21,8 @@ def main() -> None:
         if "--write" in sys.argv[1:]:
             for cell in notebook.cells:
                 cell.metadata = {}
+                if cell.cell_type == "code":
+                    cell.outputs = [one for one in cell.outputs if one.get("data", {}).get("text/plain") != PROGRESS]
             nbformat.write(notebook, path)
         print(f"{path.name}: {len(notebook.cells)} cells, {time.perf_counter() - started:.0f} s")
 
