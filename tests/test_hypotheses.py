@@ -13,11 +13,10 @@ from scipy.special import gammaln, logsumexp
 import hormesis_fit as hf
 from hormesis_fit.checks.hypotheses import (
     bayes_factors,
-    leave_one_dose_out,
     posterior_fdr,
-    predictive_weights,
     stimulation_evidence,
 )
+from hormesis_fit.checks.predictive import leave_one_dose_out, predictive_weights
 from hormesis_fit.checks.scaling import power_scaling, prior_constant, scaled_draws
 from hormesis_fit.curves import ProductHill
 from hormesis_fit.model.specification import specify

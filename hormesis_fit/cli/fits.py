@@ -288,7 +288,7 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     if asked["benefit_scale"] == "sd" and "se" in trial and "sd" not in trial:
         raise Failure("Known standard errors leave no SD to count a benefit in: use another --benefit-scale.")
     if given["leave_one_dose_out"]:
-        from hormesis_fit.checks.hypotheses import check_left_out
+        from hormesis_fit.checks.predictive import check_left_out
 
         with bad_input():
             check_left_out(trial, given["family"])
@@ -396,7 +396,7 @@ def _fit(trial: xr.Dataset, settings: dict[str, Any], asked: dict[str, Any], wat
 
 def _leave_one_dose_out(result: xr.DataTree, trial: xr.Dataset, settings: dict[str, Any], watch: Watch) -> None:
     """Store how well every dose group is predicted by the others, for the report."""
-    from hormesis_fit.checks.hypotheses import leave_one_dose_out
+    from hormesis_fit.checks.predictive import leave_one_dose_out
 
     names = ("curve", "family", "priors", "prior_hormesis", "draws")
     chosen = {name: settings[name] for name in names} | {"random_seed": int(result.attrs["seed"])}

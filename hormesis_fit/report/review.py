@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.checks.hypotheses import bayes_factors, left_out_densities, predictive_weights, stimulation_evidence
+from hormesis_fit.checks.hypotheses import bayes_factors, stimulation_evidence
 from hormesis_fit.checks.identifiability import drift_identifiability, drifts
+from hormesis_fit.checks.predictive import left_out_densities, predictive_weights
 from hormesis_fit.checks.scaling import power_scaling
 from hormesis_fit.checks.sensitivity import LOWEST_ESS, predictive_groups
 from hormesis_fit.figures.drawing import chance, crowds, equals, number
