@@ -439,7 +439,7 @@ def run_script(code, timeout=1200, **names):
 
 
 SAME = """
-    import json, os, shutil, signal, threading, time
+    import glob, json, os, shutil, signal, threading, time
     import numpy as np, xarray as xr
     import hormesis_fit as hf
 
@@ -464,42 +464,39 @@ SAME = """
 def test_workers_that_are_shot_ten_times_are_replaced_and_nothing_is_lost(table, tmp_path):
     """Two processes through Dask, of which a random one is shot ten times, at random moments."""
     pytest.importorskip("distributed")
-    many = pd.concat([table.assign(compound=table["compound"] + f" {copy}") for copy in range(4)], ignore_index=True)
+    many = pd.concat([table.assign(compound=table["compound"] + f" {copy}") for copy in range(2)], ignore_index=True)
     many.to_csv(tmp_path / "plates.csv", index=False)
     code = """
-        import psutil
+        from distributed.client import default_client
 
         rng, shots, over = np.random.default_rng(), [], threading.Event()
         hf.screen("plates.csv", out="undisturbed", piece=1, **ASKED)
 
-        def workers():
-            mine = psutil.Process().children(recursive=True)
-            return [one for one in mine if "distributed" not in one.name() and "spawn_main" in " ".join(one.cmdline())]
-
         def shoot():
-            while len(shots) < 10 and not over.wait(rng.uniform(0.3, 1.0)):
-                found = workers()
-                if len(found) == 2:
-                    chosen = found[rng.integers(2)]
-                    os.kill(chosen.pid, signal.SIGKILL)
-                    shots.append(chosen.pid)
+            while len(shots) < 10 and not over.wait(rng.uniform(0.1, 1.0)):
+                try:
+                    alive = [*default_client().run(os.getpid, on_error="ignore").values()]
+                except (ValueError, OSError, RuntimeError):  # between two clusters
+                    continue
+                if alive:
+                    shots.append(alive[rng.integers(len(alive))])
+                    os.kill(shots[-1], signal.SIGKILL)
 
         shooter = threading.Thread(target=shoot, daemon=True)
         shooter.start()
         runs = 0
-        while len(shots) < 10 or runs == 0:  # a fast machine is done before ten shots: it goes on from what is there
+        while len(shots) < 10 and runs < 10:  # a fast machine is done before ten shots
             runs += 1
             shutil.rmtree("out", ignore_errors=True)
             hf.screen("plates.csv", out="out", workers=2, piece=1, **ASKED)
-            if runs == 6:
-                break
+            # A piece whose workers died four times over is lost, and tried again.
+            hf.screen("plates.csv", out="out", resume=True, piece=1, **ASKED)
+            assert_same(contents("undisturbed"), contents("out"))
         over.set()
-        hf.screen("plates.csv", out="out", resume=True, piece=1, **ASKED)
-        assert_same(contents("undisturbed"), contents("out"))
-        print(len(shots), len(set(shots)), "same")
+        print(len(set(shots)), "same")
     """
     done = run_script(f"os.chdir({str(tmp_path)!r})\n{textwrap.dedent(code)}", ASKED=ASKED)
-    assert done.stdout.strip() == "10 10 same", done.stdout + done.stderr[-2000:]
+    assert done.stdout.strip() == "10 same", done.stdout + done.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -517,8 +514,11 @@ def test_a_screen_that_is_killed_at_ten_random_moments_goes_on_to_the_same_store
             if child == 0:
                 hf.screen("plates.csv", out=out, piece=1, **ASKED)
                 os._exit(0)
-            # One stratum of the duration for every shot, and a random moment in it.
-            time.sleep((number + rng.uniform()) / 10 * whole)
+            # Random moments, in every stage: from none of four pieces to all of them, when the store is written.
+            running = os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT
+            while len(glob.glob(out + "/pieces/*.nc")) < number % 5 and os.waitid(*running) is None:
+                time.sleep(0.002)
+            time.sleep(rng.uniform(0, whole / 8))
             os.kill(child, signal.SIGKILL)
             killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
             midway += os.path.isdir(out + "/pieces")
@@ -529,8 +529,8 @@ def test_a_screen_that_is_killed_at_ten_random_moments_goes_on_to_the_same_store
     done = run_script(f"os.chdir({str(tmp_path)!r})\n{textwrap.dedent(code)}", ASKED=ASKED)
     assert done.stdout.strip().endswith("same"), done.stdout + done.stderr[-2000:]
     killed, midway, _ = done.stdout.split()
-    assert int(killed) >= 8
-    assert int(midway) >= 3
+    assert int(killed) >= 6
+    assert int(midway) >= 4
 
 
 @pytest.mark.slow
