@@ -534,6 +534,31 @@ def test_a_screen_that_is_killed_at_ten_random_moments_goes_on_to_the_same_store
 
 
 @pytest.mark.slow
+def test_a_killed_screen_leaves_no_workers_behind(table, tmp_path):
+    pytest.importorskip("distributed")
+    table.to_csv(tmp_path / "plates.csv", index=False)
+    code = """
+        import psutil
+        from hormesis_fit.screening import workers
+
+        workers.IDLE = "3s"
+        child = os.fork()
+        if child == 0:
+            hf.screen("plates.csv", out="out", workers=2, piece=1, **ASKED)
+            os._exit(0)
+        while not glob.glob("out/pieces/*.nc"):
+            time.sleep(0.05)
+        left = psutil.Process(child).children(recursive=True)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        _, alive = psutil.wait_procs(left, timeout=120)
+        print(len(left) >= 3, len(alive))
+    """
+    done = run_script(f"os.chdir({str(tmp_path)!r})\n{textwrap.dedent(code)}", ASKED=ASKED)
+    assert done.stdout.strip() == "True 0", done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_a_cluster_by_its_address_or_a_client_gives_the_same_numbers(table, tmp_path):
     pytest.importorskip("distributed")
     table.to_csv(tmp_path / "plates.csv", index=False)

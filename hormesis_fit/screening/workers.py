@@ -16,6 +16,7 @@ from hormesis_fit.trials.reading import read_trial
 WAITING = 2  # pieces under way for each worker: the memory of the scheduler is bounded, too
 PATIENCE = "20s"  # with a scheduler that does not answer
 RETRIES = 3  # of a piece whose worker died
+IDLE = "60s"  # after which a local cluster ends whose screen was killed
 # A process with threads of its own for matrices of seven columns is slower than one without.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -96,7 +97,7 @@ def _local(workers: int) -> Any:
         n_workers=workers,
         threads_per_worker=1,
         worker_kwargs={"dashboard": False, "memory_limit": 0},
-        scheduler_kwargs={"dashboard": False},
+        scheduler_kwargs={"dashboard": False, "idle_timeout": IDLE},
         silence_logs=50,
     )
 
