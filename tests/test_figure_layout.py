@@ -171,7 +171,11 @@ def test_print_is_readable_without_colour():
     colours = [
         one for patch in figure.findobj(mpl.patches.Patch) for one in (patch.get_facecolor(), patch.get_edgecolor())
     ]
-    colours += [mpl.colors.to_rgba(line.get_color()) for line in figure.findobj(mpl.lines.Line2D)]
+    for line in figure.findobj(mpl.lines.Line2D):  # a line that only marks points has a colour that nobody sees
+        seen = [line.get_color()] if line.get_linestyle() != "None" else []
+        seen += [line.get_markeredgecolor()] if line.get_marker() not in (None, "None") else []
+        seen += [line.get_markerfacecolor()] if line.get_marker() == "o" else []
+        colours += [mpl.colors.to_rgba(one) for one in seen]
     assert all(np.ptp(colour[:3]) < 1e-9 for colour in colours)
     hatches = {patch.get_gid(): patch.get_hatch() for patch in figure.findobj(mpl.patches.Patch) if patch.get_gid()}
     assert len({hatches["window_0.5"], hatches["window_0.8"]}) == 2

@@ -559,11 +559,12 @@ def test_any_information_gives_the_same_posterior_and_the_right_one_spares_the_s
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("correlation", [0.9, -0.9])
 def test_sensitivities_that_go_together_are_recovered(correlation):
     trial, ill = sensitive(3, correlation)
     endpoint = hf.Endpoint(trial=ill, curve="LogLogistic", family="binomial", vary=OWN, shared="half_effect_dose")
-    asked = {"vary": OWN, "random_seed": 3, "draws": 500, "tune": 500, "chains": 2}
+    asked = {"vary": OWN, "random_seed": 3, "draws": 1000, "tune": 1000, "chains": 2}
     fit = hf.fit(trial, curve=["BrainCousens", "LogLogistic"], endpoints={"ill": endpoint}, **asked)
     assert not fit["evidence"]["sick"].sel(model="BrainCousens")  # the wrong curve has no weight
     side = fit["endpoints/ill"]

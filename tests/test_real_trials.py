@@ -33,7 +33,10 @@ def median(window, name):
     return float(np.nanmedian(window[name]))
 
 
-@pytest.mark.parametrize("herbicide", ["atrazine", "diuron", "hexazinone", "irgarol", "simazine", "tebuthiuron"])
+@pytest.mark.parametrize(
+    "herbicide",
+    ["atrazine", pytest.param("diuron", marks=pytest.mark.heavy), "hexazinone", "irgarol", "simazine", "tebuthiuron"],
+)
 def test_herbicides_on_coral_have_no_window(herbicide):
     rows = table("reef_herbicides_fvfm").query("herbicide == @herbicide")
     window = hf.window(hf.fit(hf.read_trial(rows), random_seed=1))

@@ -461,6 +461,7 @@ SAME = """
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_workers_that_are_shot_ten_times_are_replaced_and_nothing_is_lost(table, tmp_path):
     """Two processes through Dask, of which a random one is shot ten times, at random moments."""
     pytest.importorskip("distributed")
@@ -500,6 +501,7 @@ def test_workers_that_are_shot_ten_times_are_replaced_and_nothing_is_lost(table,
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_a_screen_that_is_killed_at_ten_random_moments_goes_on_to_the_same_store(table, tmp_path):
     table[table["compound"] < "c04"].to_csv(tmp_path / "plates.csv", index=False)
     code = """
