@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hormesis_fit.dosing.regimen import EVERYONE, subject_labels
+from hormesis_fit.dosing.regimen import EVERYONE, named_columns, subject_labels
 from hormesis_fit.parameter import Parameter, Prior
-from hormesis_fit.trials.tables import Table, parse_numbers, read_table
-from hormesis_fit.wording import hint, listing, quote
+from hormesis_fit.trials.tables import parse_numbers, read_table
+from hormesis_fit.wording import listing, quote
 
 COLUMNS = ("id", "time", "dv", "evid", "amt", "dose")
 SCALE, ERROR = "concentration_scale", "concentration_sd"
@@ -51,7 +51,7 @@ def read_concentrations(source: Any, *, sheet: str | None = None) -> xr.Dataset:
     [8.1, 2.2]
     """
     table = read_table(source, sheet=sheet)
-    names = _named(table)
+    names = named_columns(table, COLUMNS, ("time", "dv"), "concentrations")
     numbers, _ = parse_numbers(table, {role: name for role, name in names.items() if role != "id"})
     size = len(table.rows)
     dosed = np.nan_to_num(numbers.get("evid", np.zeros(size))) != 0
@@ -72,19 +72,6 @@ def read_concentrations(source: Any, *, sheet: str | None = None) -> xr.Dataset:
         {name: ("sample", values) for name, values in columns.items()},
         {"row": ("sample", np.array(table.rows)[kept])},
     )
-
-
-def _named(table: Table) -> dict[str, str]:
-    """Return the columns of the table by their usual names, whatever their case."""
-    names = {column.casefold(): column for column in table.columns if column.casefold() in COLUMNS}
-    for role in ("time", "dv"):
-        if role not in names:
-            known = list(table.columns)
-            raise ValueError(
-                f"There is no column {role.upper()}{hint(role, known)} in {table.label}, which has {listing(known)}: "
-                "a table of concentrations needs TIME and DV."
-            )
-    return names
 
 
 def _check(time: float, concentration: float, names: dict[str, str], row: int) -> None:

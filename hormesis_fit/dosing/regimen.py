@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +152,7 @@ def read_regimen(source: Any, *, dose_unit: str = "", time_unit: str = "", sheet
     [0.0, 24.0, 48.0]
     """
     table = read_table(source, sheet=sheet)
-    names = _named(table)
+    names = named_columns(table, COLUMNS, ("time", "amt"), "dose events")
     numbers, notes = parse_numbers(table, {role: name for role, name in names.items() if role != "id"})
     labels = subject_labels(table, names.get("id"))
     given = _doses(numbers, names, table)
@@ -174,23 +174,34 @@ def read_regimen(source: Any, *, dose_unit: str = "", time_unit: str = "", sheet
     return _dataset(columns, rows, table.name, [*table.notes, *notes], dose_unit, time_unit)
 
 
-def _named(table: Table) -> dict[str, str]:
-    """Return the columns of the table by their usual names, whatever their case."""
+def named_columns(table: Table, known: Collection[str], needed: Sequence[str], holds: str) -> dict[str, str]:
+    """Return the columns of a table in the usual form by their usual names, whatever their case.
+
+    Parameters
+    ----------
+    table : Table
+    known : collection of str
+        Usual names, in small letters; other columns are left alone.
+    needed : sequence of str
+        Those without which the table cannot be read.
+    holds : str
+        What the table holds, for the message.
+    """
     names: dict[str, str] = {}
     for column in table.columns:
         role = column.casefold()
-        if role in COLUMNS:
+        if role in known:
             if role in names:
                 raise ValueError(
                     f"Expected one column {role.upper()}, got {listing([names[role], column])}: rename one of them."
                 )
             names[role] = column
-    for role in ("time", "amt"):
+    for role in needed:
         if role not in names:
-            known = list(table.columns)
+            there = list(table.columns)
             raise ValueError(
-                f"There is no column {role.upper()}{hint(role, known)} in {table.label}, which has {listing(known)}: "
-                "a table of dose events needs TIME and AMT."
+                f"There is no column {role.upper()}{hint(role, there)} in {table.label}, which has {listing(there)}: "
+                f"a table of {holds} needs {' and '.join(one.upper() for one in needed)}."
             )
     return names
 
