@@ -109,3 +109,16 @@ def trial():
     from hormesis_fit.trials.datasets import load_dataset
 
     return load_dataset("lettuce")
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    """Spare tests of the words the time that drawing takes."""
+    from hormesis_fit.report.writing import _pictures
+
+    blank = {"uri": "data:image/svg+xml;base64,", "alt": "", "caption": "", "wide": False}
+
+    def blanks(case):
+        return {"figures": {name: blank | {"name": name} for name in _pictures(case)}, "live": {}, "number_table": None}
+
+    monkeypatch.setattr("hormesis_fit.report.writing._figures", blanks)

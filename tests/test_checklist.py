@@ -10,7 +10,7 @@ import hormesis_fit as hf
 from hormesis_fit.report.checklist import checklist
 from hormesis_fit.report.facts import PLACES
 from hormesis_fit.report.recipe import command_line, python_lines
-from hormesis_fit.report.writing import _pictures, render_report
+from hormesis_fit.report.writing import render_report
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
 STATES = {"done", "in part", "not done", "does not apply"}
@@ -22,17 +22,6 @@ def fit():
     fitted = hf.fit(hf.load_dataset("lettuce", standard_dose=50.0), curve=["BrainCousens", "LogLogistic"], **FAST)
     fitted["window"] = hf.window(fitted)
     return fitted
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Spare tests of the words the time that drawing takes."""
-    blank = {"uri": "data:image/svg+xml;base64,", "alt": "", "caption": "", "wide": False}
-
-    def blanks(case):
-        return {"figures": {name: blank | {"name": name} for name in _pictures(case)}, "live": {}, "number_table": None}
-
-    monkeypatch.setattr("hormesis_fit.report.writing._figures", blanks)
 
 
 def sampled(fit):

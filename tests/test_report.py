@@ -21,7 +21,7 @@ from hormesis_fit.checks.sensitivity import (
 )
 from hormesis_fit.figures.drawing import formula_uri
 from hormesis_fit.report.recipe import command_line, python_lines
-from hormesis_fit.report.writing import _pictures, render_report, write_report
+from hormesis_fit.report.writing import render_report, write_report
 from hormesis_fit.windows.summary import sentence
 
 FAST = {"engine": "importance", "draws": 250, "chains": 4, "random_seed": 1}
@@ -33,17 +33,6 @@ def fit():
     fitted = hf.fit(hf.load_dataset("lettuce", standard_dose=50.0), **FAST)
     fitted["window"] = hf.window(fitted)
     return fitted
-
-
-@pytest.fixture
-def no_pictures(monkeypatch):
-    """Spare tests of the words the time that drawing takes."""
-    blank = {"uri": "data:image/svg+xml;base64,", "alt": "", "caption": "", "wide": False}
-
-    def blanks(case):
-        return {"figures": {name: blank | {"name": name} for name in _pictures(case)}, "live": {}, "number_table": None}
-
-    monkeypatch.setattr("hormesis_fit.report.writing._figures", blanks)
 
 
 @pytest.fixture(scope="module")

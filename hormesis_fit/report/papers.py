@@ -25,6 +25,12 @@ from hormesis_fit.windows.windowing import level_pieces
 LEVELS = (0.5, *INTERVAL)
 TITLES = {"window_lower": "Lower edge of the window", "window_upper": "Upper edge of the window"}
 ROUNDED = "Numbers end with the last digit that their Monte Carlo error supports."
+QUANTITY_HEADS = ["Quantity", "Meaning", "Median", "95 % interval", "P(exists)"]
+QUANTITY_NOTES = (
+    "Median and equal-tailed 95 % interval, given that the quantity exists; P(exists) is the posterior probability "
+    "that it does.",
+    ROUNDED,
+)
 ENGINES = {"importance": "importance sampling", "nuts": "NUTS"}
 CENTRAL = 1.2816  # SDs on either side of a central 80 %
 STEP = 0.1  # of log dose, over which the slope of a probability is taken
@@ -206,12 +212,9 @@ def _summary(window: xr.Dataset, trial: xr.Dataset, exact: Exactness) -> pd.Data
         rows.append(_quantity(title, definition, quantity(window, name), values, kept, exact))
     notes = [
         f"Benefit: {verb(trial)} {benefit_words(window, trial)}.",
-        "Median and equal-tailed 95 % interval, given that the quantity exists; P(exists) is the posterior probability "
-        "that it does.",
-        ROUNDED,
+        *QUANTITY_NOTES,
     ]
-    heads = ["Quantity", "Meaning", "Median", "95 % interval", "P(exists)"]
-    return _frame(heads, rows, f"Posterior of the quantities of the dose-response{_of(trial)}.", notes)
+    return _frame(QUANTITY_HEADS, rows, f"Posterior of the quantities of the dose-response{_of(trial)}.", notes)
 
 
 def _derived(derived: xr.Dataset, trial: xr.Dataset, exact: Exactness) -> pd.DataFrame:
@@ -226,12 +229,11 @@ def _derived(derived: xr.Dataset, trial: xr.Dataset, exact: Exactness) -> pd.Dat
         f"Benchmarks are {100 * float(derived.attrs['benchmark']):g} % of the control or of the span, "
         f"{float(derived.attrs['benchmark']):g}{unit_of(trial['response'])} (added), or "
         f"{float(derived.attrs['benchmark_sd']):g} residual SD.",
-        "Median and equal-tailed 95 % interval, given that the quantity exists; P(exists) is the posterior probability "
-        "that it does.",
-        ROUNDED,
+        *QUANTITY_NOTES,
     ]
-    heads = ["Quantity", "Meaning", "Median", "95 % interval", "P(exists)"]
-    return _frame(heads, rows, f"Posterior of the quantities of both limbs of the dose-response{_of(trial)}.", notes)
+    return _frame(
+        QUANTITY_HEADS, rows, f"Posterior of the quantities of both limbs of the dose-response{_of(trial)}.", notes
+    )
 
 
 def _quantity(
