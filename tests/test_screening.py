@@ -536,6 +536,35 @@ def test_a_screen_that_is_killed_at_ten_random_moments_goes_on_to_the_same_store
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
+def test_workers_that_die_with_their_nannies_before_they_begin_are_started_anew(table, tmp_path):
+    pytest.importorskip("distributed")
+    table[table["compound"] < "c02"].to_csv(tmp_path / "plates.csv", index=False)
+    code = """
+        import psutil
+        from hormesis_fit.screening import workers
+
+        workers.LOOK = 1
+        shot = []
+
+        def shoot():
+            while not shot:
+                nannies = [one for one in psutil.Process().children() if "Nanny" in " ".join(one.cmdline())]
+                if len(nannies) == 2:
+                    shot.extend(nannies)
+                    for one in nannies:
+                        one.kill()
+                time.sleep(0.01)
+
+        threading.Thread(target=shoot, daemon=True).start()
+        found = hf.screen("plates.csv", out="out", workers=2, piece=1, **ASKED)
+        print(len(shot), sorted(set(found["status"].values.astype(str)) - {"FAILED"}) != [])
+    """
+    done = run_script(f"os.chdir({str(tmp_path)!r})\n{textwrap.dedent(code)}", ASKED=ASKED)
+    assert done.stdout.strip() == "2 True", done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.slow
 def test_a_killed_screen_leaves_no_workers_behind(table, tmp_path):
     pytest.importorskip("distributed")
     table.to_csv(tmp_path / "plates.csv", index=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from hormesis_fit.trials.reading import read_trial
 WAITING = 2  # pieces under way for each worker: the memory of the scheduler is bounded, too
 PATIENCE = "20s"  # with a scheduler that does not answer
 RETRIES = 3  # of a piece whose worker died
+LOOK = 30  # seconds without a result after which a local cluster is looked at
 IDLE = "60s"  # after which a local cluster ends whose screen was killed
 # A process with threads of its own for matrices of seven columns is slower than one without.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -74,6 +76,7 @@ def mapper(scheduler: Any, workers: int | None) -> Iterator[Mapper]:
     except ImportError:
         raise ValueError("More than one process needs Dask: pip install 'hormesis-fit[screen]'.") from None
     with ExitStack() as stack:
+        refill = None
         if isinstance(scheduler, distributed.Client):
             client = scheduler
         elif scheduler is not None:
@@ -84,7 +87,8 @@ def mapper(scheduler: Any, workers: int | None) -> Iterator[Mapper]:
         else:
             cluster = stack.enter_context(_local(workers))
             client = stack.enter_context(distributed.Client(cluster))
-        yield lambda *given: _on_cluster(client, *given)
+            refill = partial(_refilled, cluster, workers)
+        yield lambda *given: _on_cluster(client, refill, *given)
 
 
 def _local(workers: int) -> Any:
@@ -102,32 +106,49 @@ def _local(workers: int) -> Any:
     )
 
 
+def _refilled(cluster: Any, workers: int) -> None:
+    """Start workers anew where all have gone: who died at work is replaced by its nanny, but not the nannies."""
+    if not any(one.process and one.process.returncode is None for one in cluster.workers.values()):
+        cluster.scale(0)
+        cluster.scale(workers)
+
+
 def _here(pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]) -> Found:
     for number in numbers:
         yield number, fit_tables(pieces.tables(number), asked, reading)
 
 
-def _on_cluster(client: Any, pieces: Pieces, numbers: Sequence[int], asked: Asked, reading: Mapping[str, Any]) -> Found:
+def _on_cluster(
+    client: Any,
+    refill: Callable[[], None] | None,
+    pieces: Pieces,
+    numbers: Sequence[int],
+    asked: Asked,
+    reading: Mapping[str, Any],
+) -> Found:
     """Keep all workers busy, and no more than that; a piece whose worker dies goes to another one."""
-    from distributed import as_completed
+    from distributed import wait
 
     waiting, under_way = list(reversed(numbers)), {}
-    arrived = as_completed(loop=client.loop)
 
     def submit() -> None:
         if waiting:
             number = waiting.pop()
             tables = pieces.tables(number)
-            future = client.submit(fit_tables, tables, asked, dict(reading), pure=False, retries=RETRIES)
-            under_way[future.key] = number
-            arrived.add(future)
+            under_way[client.submit(fit_tables, tables, asked, dict(reading), pure=False, retries=RETRIES)] = number
 
     for _ in range(WAITING * max(len(client.scheduler_info()["workers"]), 1)):
         submit()
-    for future in arrived:
-        number, error = under_way.pop(future.key), future.exception()
-        lost = f"its piece was lost with the workers that computed it: {error}"
-        records = future.result() if error is None else lost
-        future.release()
-        submit()
-        yield number, records
+    while under_way:
+        try:
+            arrived = wait(list(under_way), timeout=LOOK if refill else None, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            refill()
+            continue
+        for future in arrived:
+            number, error = under_way.pop(future), future.exception()
+            lost = f"its piece was lost with the workers that computed it: {error}"
+            records = future.result() if error is None else lost
+            future.release()
+            submit()
+            yield number, records
