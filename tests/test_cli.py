@@ -811,6 +811,7 @@ def test_termination_keeps_the_older_results_and_a_second_run_succeeds(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_while_nuts_samples(folder):
     write(folder, {"trial.csv": GOOD})

@@ -523,6 +523,7 @@ class TestWhatTheRowsSayOfTheirGroup:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_any_information_gives_the_same_posterior_and_the_right_one_spares_the_second_run(monkeypatch):
     """Twelve people with 24 rows each: without information NUTS meets the narrow end of large spreads."""
     rng, rows = np.random.default_rng(0), []

@@ -140,6 +140,7 @@ def test_microdosing_without_guesses_is_flagged():
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_microdosing_shows_no_window_with_subjects():
     """Rows of one person at one dose as a summary row, whose likelihood is theirs."""
     groups = microdoses().groupby(["subject", "dose"])["response"]
@@ -153,6 +154,7 @@ def test_microdosing_shows_no_window_with_subjects():
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_valproate_of_all_laboratories_together_is_hedged():
     """One experiment in 22 is hormetic: pooled, the benefit lies between doses, where nobody measured."""
     trial = hf.read_trial(table("mdra_valproate_multilab"))

@@ -565,6 +565,7 @@ def test_workers_that_die_with_their_nannies_before_they_begin_are_started_anew(
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 def test_a_killed_screen_leaves_no_workers_behind(table, tmp_path):
     pytest.importorskip("distributed")
     table.to_csv(tmp_path / "plates.csv", index=False)
