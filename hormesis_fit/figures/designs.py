@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from hormesis_fit.figures.axes import DoseAxis
 from hormesis_fit.figures.drawing import canvas, legend, number, title
@@ -19,6 +20,8 @@ QUESTIONS = {
     "type_one": "a dose reaches it without stimulation",
     "type_one_found": "existence reaches 0.95 without stimulation",
 }
+
+APART = 3.0  # points between the series of a figure at one number of rows
 
 
 @styled
@@ -136,12 +139,17 @@ def plot_assurance(
     for place, name in enumerate(known):
         style = look().series[place] | {"marker": "os^Dv"[place], "markersize": 3.2, "linewidth": 1.1}
         share = assured[name].values
-        axes.plot(rows, share, gid=name, clip_on=False, **style)
+        # Side by side, so that bars of equal shares stay apart.
+        aside = ScaledTranslation(APART / 72 * (place - (len(known) - 1) / 2), 0, figure.dpi_scale_trans)
+        placed = {"clip_on": False, "transform": axes.transData + aside}
+        axes.plot(rows, share, gid=name, **placed, **style)
         ends = np.clip([share - 2 * error, share + 2 * error], 0, 1)
-        axes.vlines(rows, *ends, color=style["color"], linewidth=0.6, clip_on=False)
+        axes.vlines(rows, *ends, color=style["color"], linewidth=0.6, **placed)
         handles.append(Line2D([], [], label=QUESTIONS[name], **style))
         keep(**{name: shown(share, QUESTIONS[name], rows=rows)})
     keep(error=shown(np.broadcast_to(error, rows.shape), "largest standard error of the shares", rows=rows))
+    room = 0.1 * np.ptp(rows) or 1.0
+    axes.set_xlim(rows.min() - room, rows.max() + room)
     axes.set_ylim(0, 1.02)
     axes.set_xticks(rows, [f"{one:g}" for one in rows])
     axes.set_xlabel("rows of the trial")
