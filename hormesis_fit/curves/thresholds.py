@@ -83,6 +83,7 @@ class HuntBowman(Curve):
 
     Notes
     -----
+    The model of Hunt and Bowman (Risk Analysis 2004, 24, 65-72), which the source studies, relative to the control:
     :math:`L(v) = 1 / (1 + e^{b_0 - b_1 v})`, :math:`v = \max(z - 1, 0)`, :math:`u = \min(z, 1)`.
     """
 
