@@ -35,6 +35,7 @@ _WHERE = {
     "load_dataset": "trials.datasets",
     "methods_text": "report.methods",
     "next_doses": "planning.next_rows",
+    "next_times": "planning.next_times",
     "optimal_design": "planning.designs",
     "paper_tables": "report.papers",
     "personal_gain": "windows.personal",

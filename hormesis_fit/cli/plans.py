@@ -69,6 +69,7 @@ def plan_next(
     asked |= {"subject": subject, "time": time, "harm_probability": harm_probability, "candidates": only}
     with bad_input():
         planned = next_doses(known, n=n, goal=goal, controls=controls, **asked)
+    when = _sampling(known, n, only, subject)
     unit = str(planned["dose"].attrs.get("units", ""))
     rows = list(zip(planned["dose"].values.tolist(), planned["replicates"].values.tolist(), strict=True))
     gain = float(planned["expected_gain"])
@@ -82,7 +83,7 @@ def plan_next(
         edge: {"sd": float(planned["sd"].sel(edge=edge)), "expected_sd": float(planned["expected_sd"].sel(edge=edge))}
         for edge in planned["edge"].values.tolist()
     }
-    write_json(record | {"edges": spreads}, target)
+    write_json(record | {"edges": spreads} | _times_record(when), target)
     _echo_rows(rows, unit, [f"{loss:.3g}" for loss in planned["loss"].values], "loss without one row")
     words = "Expected information" if goal == "information" else "Expected decrease of regret"
     typer.echo(f"\n{words}: {gain:.3g}{' nat' if goal == 'information' else ''}")
@@ -94,7 +95,60 @@ def plan_next(
         typer.echo(
             f"Probe dose on the steepest rise, where a drift of potency shows best: {attrs['probe_dose']:g} {unit}"
         )
+    _echo_times(when)
     typer.echo(f"File: {target}")
+
+
+def _sampling(known: xr.DataTree, n: int, only: Sequence[float] | None, subject: str | None) -> xr.Dataset | str | None:
+    """Plan the times of the rows, or say why there is no plan; None where nothing drifts."""
+    from hormesis_fit.planning.next_times import next_times
+    from hormesis_fit.windows.timecourse import drifting
+
+    if not drifting(known):
+        return None
+    try:
+        return next_times(known, n=n, doses=[dose for dose in only if dose > 0] if only else None, subject=subject)
+    except ValueError as error:
+        return str(error)
+
+
+def _times_record(when: xr.Dataset | str | None) -> dict[str, Any]:
+    """Return the times of the rows as design.json holds them: nothing without a drift, null without a plan."""
+    if when is None or isinstance(when, str):
+        return {} if when is None else {"times": None, "washout": None}
+    names = ("time", "phase", "delay", "dose", "test_dose", "replicates")
+    columns = (when[name].values.tolist() for name in names)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+    return {
+        "time_unit": str(when["time"].attrs.get("units", "")),
+        "times": rows,
+        "washout": float(when["washout"]),
+        "times_gain": float(when["expected_gain"]),
+    }
+
+
+def _echo_times(when: xr.Dataset | str | None) -> None:
+    if when is None:
+        return
+    if isinstance(when, str):
+        typer.echo(f"\nNo times for the rows: {when}")
+        return
+    units = [str(when[name].attrs.get("units", "")) for name in ("time", "dose")]
+    time, dose = (f" ({unit})" if unit else "" for unit in units)
+    typer.echo(f"\nTimes that say most about {when.attrs['drift']}:")
+    typer.echo(f"{f'time{time}':>16}{f'dose{dose}':>16}{f'test dose{dose}':>20}{'rows':>8}   phase")
+    for k in range(when.sizes["sample"]):
+        row = {str(name): when[name].values[k] for name in when.data_vars if when[name].dims == ("sample",)}
+        test = f"{row['test_dose']:.4g}" if row["phase"] == "washout" else "-"
+        numbers = f"{row['time']:>16.4g}{row['dose']:>16.4g}{test:>20}{row['replicates']:>8}"
+        typer.echo(f"{numbers}   {row['phase']}")
+    typer.echo(f"\nExpected information about the drift: {float(when['expected_gain']):.3g} nat")
+    if float(when["washout"]) > 0:
+        unit = f" {units[0]}" if units[0] else ""
+        typer.echo(
+            f"Doses until {float(when['duration']):.4g}{unit}, then a wash-out of {float(when['washout']):.3g}{unit}; "
+            f"without it: {float(when['dosing_gain']):.3g} nat"
+        )
 
 
 def plan_design(

@@ -71,6 +71,24 @@ class Administration:
             weight += length
         return total / weight
 
+    def readings(
+        self,
+        response: Callable[[np.ndarray, Mapping[str, Any]], np.ndarray],
+        shifts: Mapping[str, Any],
+        dose: np.ndarray,
+    ) -> np.ndarray:
+        """Return the mean response at every step of no length, in their order, shape (sample, reading) [response].
+
+        Parameters
+        ----------
+        response, shifts
+            As in `mean`.
+        dose : ndarray
+            One dose for every draw, which broadcasts against (sample, 1) [dose].
+        """
+        marks = [(exposure, seen) for exposure, seen, length in self.course(dose) if length == 0]
+        return np.concatenate(np.broadcast_arrays(*(response(*self.met(*mark, shifts)) for mark in marks)), axis=1)
+
     def course(self, dose: np.ndarray) -> Sequence[tuple[np.ndarray, Any, float]]:
         """Return exposure, outcome of the mechanism and length of each step that counts.
 
@@ -193,16 +211,16 @@ def repeated_until(
     if interval is None:
         # The last step has no length: the response is seen at its exposure.
         lengths = np.append(np.full(HELD, max(time, 0.0) / HELD), 0.0)
-        unit = _units(kinetics, np.cumsum(lengths) - lengths / 2, np.zeros(1))
+        unit = units_at(kinetics, np.cumsum(lengths) - lengths / 2, np.zeros(1))
         return Administration(lengths, unit, lengths.size, mechanism, term)
     before = int(np.floor(time / interval + 1e-9))
     lengths = np.concatenate([np.full(before * COARSE, interval / COARSE), np.full(FINE, interval / FINE)])
     middles = np.cumsum(lengths) - lengths / 2
-    unit = _units(kinetics, middles, interval * np.arange(before + 1))
+    unit = units_at(kinetics, middles, interval * np.arange(before + 1))
     return Administration(lengths, unit, before * COARSE, mechanism, term)
 
 
-def _units(kinetics: Any, times: np.ndarray, given: np.ndarray) -> np.ndarray:
+def units_at(kinetics: Any, times: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Exposure at some times per unit of doses given at others, shape (sample or 1, step)."""
     columns = [kinetics(np.maximum(at - given, 0.0), (given <= at).astype(float)) for at in times]
     return np.stack([np.atleast_1d(column) for column in columns], axis=1)

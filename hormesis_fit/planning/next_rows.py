@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,10 +115,10 @@ def next_doses(
     Frazier, Powell and Dayanik 2009, https://doi.org/10.1287/ijoc.1080.0314
     """
     check_fit(fit)
-    asked = _asked(fit, benefit, benefit_scale, harm, estimand, subject, time)
+    asked = question_of(fit, benefit, benefit_scale, harm, estimand, subject, time)
     method = _check(n, goal, method, controls, harm_probability)
     trial = trial_of(fit)
-    doses = _candidate_doses(trial, candidates)
+    doses = candidate_doses(trial, candidates)
     outlook = _outlook(fit, trial, doses, asked)
     allowed = (doses == 0) | (outlook.prob_harm <= harm_probability)
     if not (allowed & (doses > 0)).any():
@@ -165,7 +165,7 @@ def _check(n: int, goal: str, method: str | None, controls: float, harm_probabil
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """Which window is to be learned about."""
 
     benefit: float
@@ -176,15 +176,15 @@ class _Question:
     attrs: dict[str, Any]
 
 
-def _asked(
+def question_of(
     fit: xr.DataTree,
-    benefit: float | None,
-    benefit_scale: str | None,
-    harm: Harm | Sequence[Harm] | None,
-    estimand: str | None,
-    subject: str | None,
-    time: float | None,
-) -> _Question:
+    benefit: float | None = None,
+    benefit_scale: str | None = None,
+    harm: Harm | Sequence[Harm] | None = None,
+    estimand: str | None = None,
+    subject: str | None = None,
+    time: float | None = None,
+) -> Question:
     """Resolve the question: what is not given is that of the stored window."""
     stored = fit["window"].to_dataset() if "window" in fit else None
     known: dict[str, Any] = {} if stored is None else request_of(stored)
@@ -203,10 +203,10 @@ def _asked(
     attrs = {"benefit": float(size), "benefit_scale": scale, "estimand": asked.label, "subject": asked.subject or ""}
     attrs |= {"harms": "; ".join(one.describe() for one in harms), "harm": harms_record(harms)}
     attrs |= moment.asked() if moment else {}
-    return _Question(float(size), scale, harms, asked, moment, attrs)
+    return Question(float(size), scale, harms, asked, moment, attrs)
 
 
-def _candidate_doses(trial: xr.Dataset, candidates: Sequence[float] | None) -> np.ndarray:
+def candidate_doses(trial: xr.Dataset, candidates: Sequence[float] | None) -> np.ndarray:
     """Doses that may be given, ascending, 0 first [dose]."""
     low, high = domain(trial)
     if candidates is None:
@@ -247,7 +247,7 @@ class Outlook:
     peak: float  # median peak dose
 
 
-def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: _Question) -> Outlook:
+def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: Question) -> Outlook:
     low, high = domain(trial)
     parts = []
     for typical in carrying(fit):
@@ -269,7 +269,6 @@ def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: _Que
     weights /= weights.sum()
     names = ("mean", "noise", "slope", "window_lower", "window_upper", "exists", "peak_dose", "harm_limit")
     joint = {name: np.concatenate([found[name] for _, found in parts]) for name in names}
-    edges = np.nan_to_num(np.stack([joint[f"window_{edge}"] for edge in EDGES], axis=1), nan=low)
     known = np.isfinite(joint["peak_dose"])
     peak = (
         np.quantile(joint["peak_dose"][known], 0.5, weights=weights[known], method="inverted_cdf") if known.any() else 0
@@ -278,7 +277,7 @@ def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: _Que
         weights=weights,
         means=joint["mean"],
         noise=weights @ joint["noise"],
-        edges=np.log(np.clip(edges, low, high)),
+        edges=log_edges(joint, low, high),
         exists=joint["exists"],
         prob_harm=weights @ (joint["harm_limit"][:, None] < doses),
         utility=Utility(group, [found["limit"] for _, found in parts]),
@@ -287,7 +286,13 @@ def _outlook(fit: xr.DataTree, trial: xr.Dataset, doses: np.ndarray, asked: _Que
     )
 
 
-def _whose_rows(fit: xr.DataTree, typical: Member, member: Member, asked: _Question) -> Member:
+def log_edges(solved: Mapping[str, np.ndarray], low: float, high: float) -> np.ndarray:
+    """Return the logs of the edges of every draw, at the end of the domain where they are beyond it, (sample, edge)."""
+    edges = np.stack([solved[f"window_{edge}"] for edge in EDGES], axis=1)
+    return np.log(np.clip(np.nan_to_num(edges, nan=low), low, high))
+
+
+def _whose_rows(fit: xr.DataTree, typical: Member, member: Member, asked: Question) -> Member:
     """The curve around which further rows scatter: that of the subject asked for, or the typical one."""
     if asked.asked.subject is not None or asked.asked.estimand == "typical":
         return member
@@ -299,7 +304,7 @@ def _means(member: Member, doses: np.ndarray) -> np.ndarray:
 
 
 def _scatter(
-    fit: xr.DataTree, typical: Member, own: np.ndarray, doses: np.ndarray, asked: _Question
+    fit: xr.DataTree, typical: Member, own: np.ndarray, doses: np.ndarray, asked: Question
 ) -> np.ndarray | float:
     """Variance of the mean between the people whose rows come next, shape (sample, dose) [response squared]."""
     if asked.asked.subject is not None or not effects_in(typical):

@@ -187,7 +187,60 @@ class Regret:
         return replace(self, surrogate=self.surrogate.after(row))
 
 
-def best_set(start: Goal, fixed: Sequence[int], n: int, allowed: np.ndarray) -> list[int]:
+@dataclass(frozen=True)
+class Wandering:
+    """Information about the parameters of a process and about where it will be, after some rows.
+
+    Of every draw of the parameters and of the path so far, further rows are jointly normal: around the mean with which
+    the path goes on, with the covariance of the process, what the draws do not agree on, and the scatter of a row.
+    Their Fisher information, averaged over draws, is added to the precision of the parameters.
+    """
+
+    spread: np.ndarray  # (parameter, parameter), covariance of the parameters now
+    asked: np.ndarray  # (parameter,), which of them are asked for
+    slopes: np.ndarray  # (draw, parameter, candidate), of the mean response over the parameters
+    process: np.ndarray  # (draw, candidate, candidate), covariance of the response by chance still to come
+    changes: np.ndarray  # (draw, parameter, candidate, candidate), its slope over the parameters
+    common: np.ndarray  # (candidate, candidate), covariance of what the draws expect
+    noise: np.ndarray  # (candidate,)
+    ahead: Goal | None  # information about where the process will be
+    rows: tuple[int, ...] = ()
+
+    def fisher(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the Fisher information of rows about the parameters, shape (parameter, parameter)."""
+        at = np.array(rows, dtype=int)
+        if not at.size:
+            return np.zeros_like(self.spread)
+        total = self.process[:, at[:, None], at] + self.common[np.ix_(at, at)] + np.diag(self.noise[at])
+        inverse = np.linalg.inv(total)
+        slopes, changes = self.slopes[:, :, at], self.changes[:, :, at[:, None], at]
+        turned = inverse[:, None] @ changes
+        of_means = np.einsum("spk,skl,sql->spq", slopes, inverse, slopes)
+        of_chance = 0.5 * np.einsum("spkl,sqlk->spq", turned, turned)
+        return (of_means + of_chance).mean(axis=0)
+
+    def later(self, rows: Sequence[int]) -> np.ndarray:
+        """Return the covariance of the parameters that is expected after rows, shape (parameter, parameter)."""
+        size = len(self.spread)
+        return np.linalg.solve(np.eye(size) + self.spread @ self.fisher(rows), self.spread)
+
+    def values(self) -> np.ndarray:
+        """Return what the rows so far, and one more at each candidate, are worth, shape (candidate,) [nat]."""
+        found = np.zeros(len(self.noise)) if self.ahead is None else self.ahead.values()
+        if not self.asked.any():
+            return found
+        own = np.ix_(self.asked, self.asked)
+        before = np.linalg.slogdet(self.spread[own])[1]
+        after = [np.linalg.slogdet(self.later([*self.rows, row])[own])[1] for row in range(len(self.noise))]
+        return found + 0.5 * (before - np.array(after))
+
+    def after(self, row: int) -> Wandering:
+        """Return it after one more row."""
+        ahead = None if self.ahead is None else self.ahead.after(row)
+        return replace(self, ahead=ahead, rows=(*self.rows, row))
+
+
+def best_set(start: Goal, fixed: Sequence[int], n: int, allowed: np.ndarray, *, once: bool = False) -> list[int]:
     """Return the candidates of `n` rows, the fixed ones first: added one by one, then exchanged one by one.
 
     Parameters
@@ -200,17 +253,23 @@ def best_set(start: Goal, fixed: Sequence[int], n: int, allowed: np.ndarray) -> 
         Rows in all.
     allowed : ndarray, shape (candidate,)
         Where further rows may be.
+    once : bool
+        Whether no two rows may be the same.
     """
+
+    def free(others: Sequence[int]) -> np.ndarray:
+        return allowed & ~np.isin(np.arange(len(allowed)), others) if once else allowed
+
     chosen = list(fixed)
     goal = after_rows(start, chosen)
     while len(chosen) < n:
-        chosen.append(int(np.argmax(np.where(allowed, goal.values(), -np.inf))))
+        chosen.append(int(np.argmax(np.where(free(chosen), goal.values(), -np.inf))))
         goal = goal.after(chosen[-1])
     for _ in range(PASSES):
         former = list(chosen)
         for place in range(len(fixed), n):
-            rest = after_rows(start, chosen[:place] + chosen[place + 1 :])
-            values = np.where(allowed, rest.values(), -np.inf)
+            others = chosen[:place] + chosen[place + 1 :]
+            values = np.where(free(others), after_rows(start, others).values(), -np.inf)
             other = int(np.argmax(values))
             if values[other] > values[chosen[place]] + 1e-9:
                 chosen[place] = other

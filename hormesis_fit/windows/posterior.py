@@ -81,6 +81,18 @@ class Member:
                 return self._response(dose, shifts, which)
             return self.dosed.mean(lambda *met: self._response(*met, which), shifts, dose, which)
 
+    def readings(self, dose: np.ndarray) -> np.ndarray:
+        """Return the mean response at every reading of the doses in time, shape (sample, reading) [response].
+
+        Parameters
+        ----------
+        dose : ndarray
+            One dose for every draw, which broadcasts against (sample, 1) [dose].
+        """
+        with np.errstate(over="ignore"):
+            found = self.dosed.readings(lambda *met: self._response(*met, None), self.shifts, dose)
+        return np.broadcast_to(found, (self.size, found.shape[1]))
+
     def _response(self, exposure: np.ndarray, shifts: Mapping[str, Any], which: np.ndarray | None) -> np.ndarray:
         """Mean response to an exposure, with drifts that have come about."""
         unit = np.float64(self.draws.attrs.get("baseline_unit", 1.0))

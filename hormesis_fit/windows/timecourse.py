@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.drift import Drift
 from hormesis_fit.drift.administration import Administration, held_for, repeated_for_ever, repeated_until
 from hormesis_fit.drift.courses import VISIT, Course, Mechanism, find_drift, mechanism_from, start_of, visit_index
 from hormesis_fit.drift.histories import Histories, histories_at, histories_from, kinetics_from, usual_interval
@@ -28,6 +29,31 @@ def courses_in(member: Member) -> list[Course]:
         term = replace(find_drift(one["drift"]), **one["options"])
         found.append(Course(one["target"], term, tuple(one["times"]), tuple(one["labels"])))
     return found
+
+
+def drifting(fit: xr.DataTree) -> bool:
+    """Return whether sensitivity drifts in a fit, by chance or by a mechanism."""
+    member = members(fit)[0]
+    return bool(courses_in(member)) or dosing_terms(member, None)[0] is not None
+
+
+def dosing_terms(member: Member, kinetics: Term | None) -> tuple[Mechanism | None, Drift | None, Term | None]:
+    """Return the mechanism of a curve, as a template and with draws of shape (sample, 1), and the kinetics with theirs.
+
+    Parameters
+    ----------
+    member : Member
+        One curve of a fit.
+    kinetics : Term, optional
+        Template of the pharmacokinetics.
+    """
+    mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+    draws = {str(name): one.values[:, None] for name, one in member.draws.data_vars.items() if one.ndim == 1}
+    term = None if mechanism is None else mechanism.with_values(draws)
+    if kinetics is None:
+        return mechanism, term, None
+    named = {name: draws[name] for name in kinetics.parameters() if name in draws}
+    return mechanism, term, kinetics.with_values(named)
 
 
 @dataclass(frozen=True)
@@ -58,13 +84,9 @@ class Moment:
 
     def dosed(self, member: Member) -> Administration | None:
         """Return the administration of doses for the draws of a curve, None where only the dose itself counts."""
-        mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
-        draws = {str(name): one.values[:, None] for name, one in member.draws.data_vars.items() if one.ndim == 1}
-        term = None if mechanism is None else mechanism.with_values(draws)
-        if self.kinetics is None:
+        mechanism, term, kinetics = dosing_terms(member, self.kinetics)
+        if kinetics is None:
             return None if mechanism is None else held_for(self.time, mechanism, term)
-        named = {name: draws[name] for name in self.kinetics.parameters() if name in draws}
-        kinetics = self.kinetics.with_values(named)
         if self.steady:
             return repeated_for_ever(self.interval, kinetics, mechanism, term)
         return repeated_until(self.time, self.interval, kinetics, mechanism, term)
@@ -91,7 +113,9 @@ def check_times(fit: xr.DataTree, times: Sequence[float] | float | None, member:
     return asked
 
 
-def paths(member: Member, asked: Asked, times: np.ndarray, start: float, seed: int) -> dict[str, np.ndarray]:
+def paths(
+    member: Member, asked: Asked, times: np.ndarray, start: float, seed: int, *, wander: bool = True
+) -> dict[str, np.ndarray]:
     """Return the drifts of every draw at some times.
 
     Parameters
@@ -107,6 +131,8 @@ def paths(member: Member, asked: Asked, times: np.ndarray, start: float, seed: i
         Time from which drifts are counted [time].
     seed : int
         Of what is still to come.
+    wander : bool
+        Whether chance goes on beyond the last visit, or the path as it will be on average.
 
     Returns
     -------
@@ -123,7 +149,7 @@ def paths(member: Member, asked: Asked, times: np.ndarray, start: float, seed: i
         fresh = _innovations(member, one, asked, rng)
         if one.term.sources:
             extra = rng.standard_normal((*fresh.shape[:-1], later.size))
-            if asked.estimand == "typical" and asked.subject is None and one.labels:
+            if not wander or (asked.estimand == "typical" and asked.subject is None and one.labels):
                 extra = np.zeros_like(extra)  # the typical subject drifts as the process has it on average
             fresh = np.concatenate([fresh, extra], axis=-1)
         path = np.broadcast_to(one.path(known, fresh, later=later), (member.size, every.size))
