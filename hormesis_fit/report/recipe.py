@@ -100,7 +100,8 @@ def has_regimen(fit: xr.DataTree) -> bool:
     """
     if "regimen" not in fit:
         return False
-    return bool(fit["regimen"].attrs["kinetics"]) or bool((fit["regimen"]["time"] > 0).any())
+    record = fit["regimen"]
+    return bool(record.attrs["kinetics"]) or bool((record["time"] + record.attrs.get("start", 0.0) != 0).any())
 
 
 def _drifts(fit: xr.DataTree) -> list[dict[str, Any]]:

@@ -12,7 +12,14 @@ import xarray as xr
 
 from hormesis_fit.drift.administration import Administration, held_for, repeated_for_ever, repeated_until
 from hormesis_fit.drift.courses import VISIT, Course, Mechanism, find_drift, mechanism_from, start_of, visit_index
-from hormesis_fit.drift.histories import Histories, histories_at, histories_from, kinetics_from, usual_interval
+from hormesis_fit.drift.histories import (
+    Histories,
+    first_time,
+    histories_at,
+    histories_from,
+    kinetics_from,
+    usual_interval,
+)
 from hormesis_fit.parameter import Term
 from hormesis_fit.windows.estimands import Asked, asked_for, people
 from hormesis_fit.windows.posterior import Member, described, labels_of, members, trial_of
@@ -330,7 +337,9 @@ def sensitivity_over_time(fit: xr.DataTree, **asked: Any) -> xr.Dataset:
     )
     mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
     if mechanism is not None:
-        histories = histories_at(fit["regimen"].to_dataset(), times - start_of(trial), asked.get("regimen"))
+        record, regimen = fit["regimen"].to_dataset(), asked.get("regimen")
+        begun = start_of(trial) if regimen is not None else first_time(record, trial)
+        histories = histories_at(record, times - begun, regimen)
         seen = np.concatenate([outcomes(histories, mechanism, own) for _, own in _chunks(member)])
         result["sensitivity"] = (
             ("chain", "draw", "history", "time"),
