@@ -77,7 +77,7 @@ def _when_words(window: xr.Dataset, trial: xr.Dataset) -> str:
     if "interval" in window.attrs:
         every = f" a dose every {number(window.attrs['interval'])}{unit}"
         found += f" of{every}" if found else f" at the steady state of{every}"
-    return found
+    return f"{found} after earlier doses" if window.attrs.get("history") else found
 
 
 def limits_words(window: xr.Dataset) -> str:

@@ -211,6 +211,8 @@ DOSED = "dose,weight,plant,day\n" + "".join(
 )
 EVENTS = "ID,TIME,AMT\n" + "".join(f"p{dose},0,{dose}\n" for dose in (1, 10, 100))
 PLACEBO = "p0,0,0\n"
+EVERYBODY = "ID,TIME,AMT,EVID\n" + "".join(f"p{dose},0,{dose},1\n" for dose in (0, 1, 10, 100))
+KNOWN = ("--regimen", "doses.csv", "--kinetics", "OneCompartment elimination_rate=1")
 REGIMENS = {
     "no such table": ("", "--regimen", "dose.csv", "dose.csv"),
     "a subject without doses": (EVENTS, "--regimen", "doses.csv", "has observations but no dose event"),
@@ -234,6 +236,19 @@ REGIMENS = {
     ),
     "kinetics below zero": (EVENTS, "--kinetics", "OneCompartment elimination_rate=-1", "a number above 0"),
     "interval without kinetics": (EVENTS, "--interval", "1", "--interval needs --kinetics"),
+    "history without memory": (EVENTS, "--history", "doses.csv", "something that remembers doses"),
+    "history at steady state": (
+        EVERYBODY,
+        *KNOWN,
+        "--interval",
+        "1",
+        "--history",
+        "doses.csv",
+        "leave out --history or",
+    ),
+    "history of several": (EVERYBODY, *KNOWN, "--history", "doses.csv", "the doses of one person in --history"),
+    "history of the future": ("TIME,AMT\n-1,5\n2,5\n", *KNOWN, "--history", "doses.csv", "before time 0 in --history"),
+    "no such history": (EVERYBODY, *KNOWN, "--history", "dose.csv", "dose.csv"),
     "mechanism of something else": ("", "--drift", "potency=ReceptorTurnover", "changes the gain"),
     "two mechanisms": ("", "--drift", "ReceptorTurnover", "--drift", "Moderator", "One mechanism at a time"),
     "unknown harm": (EVENTS, "--harm", "receptor<=0.5", "receptor_loss"),

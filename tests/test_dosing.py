@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from hormesis_fit.curves import Haldane
 from hormesis_fit.dosing.exposure import (
     PHARMACOKINETICS,
+    Contents,
     OneCompartment,
     TwoCompartment,
     cascade,
@@ -292,6 +293,14 @@ class TestEvents:
         for name in table.data_vars:
             assert events[name].values.tolist() == table[name].values.tolist(), name
 
+    def test_doses_may_lie_before_time_0(self):
+        events = Regimen(dose=2.0, interval=6.0, n=2, start=-9.0).events()
+        table = read_regimen({"TIME": [-9.0], "AMT": [2.0], "II": [6.0], "ADDL": [1.0]})
+        np.testing.assert_array_equal(events["time"], [-9.0, -3.0])
+        np.testing.assert_array_equal(table["time"], events["time"])
+        moved = schedule(Regimen(dose=2.0, interval=6.0, n=2).events(), [9.0, 12.0])
+        xr.testing.assert_equal(schedule(events, [0.0, 3.0]), moved)
+
     def test_doses_after_the_last_observation_do_nothing(self):
         term = OneCompartment(elimination_rate=0.1)
         long, short = (schedule(Regimen(dose=1, interval=2, n=n).events(), [0.0, 3.0]) for n in (9, 2))
@@ -304,6 +313,22 @@ class TestEvents:
         steady = 1 / -math.expm1(-0.4)
         expected = [50 * math.exp(-0.4), steady, steady * math.exp(-0.2) + 2 * math.exp(-0.1)]
         np.testing.assert_allclose(found, expected, rtol=1e-13)
+
+    @pytest.mark.parametrize("kind", [OneCompartment, TwoCompartment])
+    @pytest.mark.parametrize(
+        "options", [{}, {"route": "oral"}, {"site": "effect"}, {"route": "oral", "site": "effect"}]
+    )
+    def test_contents_of_compartments_are_the_superposition(self, kind, options):
+        names = kind(**options).priors()
+        term = kind(**options, **{name: np.array([[0.2], [0.7]]) * (1 + place) for place, name in enumerate(names)})
+        infused = 0 if len(options) == 2 else 1.5
+        table = {"TIME": [-3.0, -2.0, -1.0], "AMT": [2, 4, 3], "SS": [1, 0, 0], "II": [1.5, 0, 0]}
+        events = read_regimen(table | {"RATE": [0, 0, infused]})
+        now = Contents.empty(term).given(50.0).after(2.0).steadily(2.0, 1.5).after(1.0).given(4.0).after(1.0)
+        now = now.given(3.0, infused).after(1.0)
+        times = np.array([0.0, 0.4, 1.0, 3.0])
+        deep = term.with_values({name: getattr(term, name)[..., None] for name in names})
+        np.testing.assert_allclose(now.exposure(times), exposure_at(deep, schedule(events, times)), rtol=1e-9)
 
     def test_each_subject_has_its_own_events(self):
         plan = schedule(read_regimen(GOOD), [5.0, 5.0, 1.0], ["b", "a", "a"])
@@ -321,7 +346,7 @@ class TestEvents:
         ("changed", "message"),
         [
             ({"TIME": [4.0, 0.0, 0.0]}, 'events of subject "a" in order of time, but row 2 of column "TIME" goes back'),
-            ({"TIME": [-1.0, 0.0, 0.0]}, 'a time of 0 or later in row 1 of column "TIME", got -1'),
+            ({"TIME": [0.0, math.inf, 0.0]}, 'a finite time in row 2 of column "TIME", got inf'),
             ({"TIME": [None, 0.0, 0.0]}, "got a blank"),
             ({"ID": ["a", None, "b"]}, 'a subject in row 2 of column "ID", got a blank'),
             ({"AMT": [1.0, -2.0, 3.0]}, 'zero or more in row 2 of column "AMT", got -2'),
@@ -368,7 +393,7 @@ class TestEvents:
             {"interval": 0.0},
             {"n": 0},
             {"n": 1.5},
-            {"start": -1.0},
+            {"start": -math.inf},
             {"duration": 9.0},
             {"dose": math.nan},
         ],

@@ -77,6 +77,17 @@ class TestHistories:
         rows = np.isin(trial["time"].values, [0.5, 7.0])
         np.testing.assert_allclose(later.at_rows(), found.at_rows()[rows], rtol=1e-12)
 
+    def test_doses_before_time_0_move_the_start(self):
+        trial = dosed_trial()
+        early = hf.Regimen(dose=None, interval=1.0, n=4, start=-2.0)
+        moved, usual = histories_of(trial, early, KINETICS), dosed_trial(day=np.tile(TIMES, 5) + 2.0)
+        expected = histories_of(usual, PLAN, KINETICS)
+        assert moved.start == -2.0
+        np.testing.assert_allclose(moved.at_rows(), expected.at_rows(), rtol=1e-12)
+        again = histories_from(moved.record(), trial)
+        np.testing.assert_array_equal(again.at_rows(), moved.at_rows())
+        np.testing.assert_array_equal(again.row_edge, moved.row_edge)
+
     def test_units_of_time_and_dose_go_through(self):
         term = hf.DRIFTS["ReceptorTurnover"](turnover_rate=0.3, loss_ratio=2.0, occupancy_dose=3.0, occupancy_slope=1.2)
         days = histories_of(dosed_trial(), PLAN, KINETICS)

@@ -9,8 +9,8 @@ import xarray as xr
 from scipy.special import polygamma
 
 from hormesis_fit.dosing.regimen import EVERYONE
-from hormesis_fit.drift.courses import design_notes, mechanism_from, start_of
-from hormesis_fit.drift.histories import kinetics_from, usual_interval
+from hormesis_fit.drift.courses import design_notes, mechanism_from
+from hormesis_fit.drift.histories import first_time, kinetics_from, usual_interval
 from hormesis_fit.windows.posterior import Member, members, trial_of
 from hormesis_fit.windows.timecourse import courses_in, row_drifts
 
@@ -126,7 +126,7 @@ def paused(record: xr.Dataset, trial: xr.Dataset) -> bool:
     if interval is None:
         return False
     owners, given = record["subject"].values.astype(str), record["amount"].values > 0
-    names, times = record["history"].values.astype(str), trial["time"].values - start_of(trial)
+    names, times = record["history"].values.astype(str), trial["time"].values - first_time(record, trial)
     for label in np.unique(names):
         last = times[names == label].max()
         doses = record["time"].values[given & np.isin(owners, [label, EVERYONE])]

@@ -19,6 +19,8 @@ from hormesis_fit.cli.guide import (
     Direction,
     DoseColumn,
     Guide,
+    History,
+    Interval,
     Level,
     Missing,
     PriorHormesis,
@@ -26,6 +28,7 @@ from hormesis_fit.cli.guide import (
     ResponseColumn,
     ScaleOrNote,
     Seed,
+    TimeGrid,
 )
 from hormesis_fit.cli.options import (
     BENEFIT,
@@ -54,6 +57,7 @@ from hormesis_fit.cli.people import (
     read_side_effect,
     read_times,
     read_vary,
+    read_when,
 )
 from hormesis_fit.cli.plans import plan_design, plan_next
 from hormesis_fit.cli.screens import screen
@@ -169,12 +173,9 @@ def fit(
         typer.Option(metavar="MODEL", help='How a dose wears off: "OneCompartment elimination_rate=0.1 route=oral".'),
     ] = None,
     concentrations: Annotated[Path | None, typer.Option(metavar="FILE", help="Concentrations: ID TIME DV.")] = None,
-    interval: Annotated[
-        float | None, typer.Option(help="Time between doses for which the window is wanted, at steady state.")
-    ] = None,
-    time_grid: Annotated[
-        str | None, typer.Option(metavar="T,T,...", help="Times at which to give the window.  [default: the visits]")
-    ] = None,
+    interval: Interval = None,
+    history: History = None,
+    time_grid: TimeGrid = None,
     vary: Annotated[
         list[str] | None,
         typer.Option(
@@ -296,7 +297,7 @@ def _checked(table: Path, given: dict[str, Any]) -> tuple[xr.Dataset, dict[str, 
     endpoints, limits = read_side_effect(table, *side, reading)
     fitting = {"vary": vary, "covariates": covariates or None, "endpoints": endpoints or None, "drift": drift or None}
     fitting |= {name: one for name, one in dosing.items() if one is not None}
-    asked |= {} if given["interval"] is None else {"interval": given["interval"]}
+    asked |= read_when(given, drift, dosing["kinetics"])
     return trial, fitting, asked | {"times": times, "estimand": given["estimand"], "harm": [*harms, *limits]}
 
 

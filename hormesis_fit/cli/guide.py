@@ -45,6 +45,14 @@ BenefitScale = Annotated[
     ),
 ]
 Level = Annotated[float, Option(help="Probability of the benefit that a dose of the window needs.")]
+Interval = Annotated[float | None, Option(help="Time between doses for which the window is wanted, at steady state.")]
+History = Annotated[
+    Path | None,
+    Option(metavar="FILE", help="Doses that one person had before time 0, as for --regimen, at negative times."),
+]
+TimeGrid = Annotated[
+    str | None, Option(metavar="T,T,...", help="Times at which to give the window.  [default: the visits]")
+]
 Seed = Annotated[int | None, Option(help="Same seed, same numbers; drawn when not given.")]
 
 START = """\b
@@ -135,7 +143,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "What counts": f"{_COUNTS} harm side_effect side_effect_family side_effect_limit",
         "The model": "curve family priors prior_hormesis",
         "People, batches and covariates": "subject batch vary covariates column guess estimand",
-        "Time, and doses in time": "time time_unit drift time_grid regimen kinetics concentrations interval",
+        "Time, and doses in time": "time time_unit drift time_grid regimen kinetics concentrations interval history",
         "Computation": "engine draws tune chains seed leave_one_dose_out",
         "Results": "out overwrite show_subjects",
     },

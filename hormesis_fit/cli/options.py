@@ -24,7 +24,7 @@ ARGUMENTS = (
     *("benefit", "benefit_scale", "control", "covariates", "direction", "dose", "dose_unit", "estimand", "family"),
     *("guess", "lower", "missing", "n", "response", "response_unit", "scale", "sd", "se", "sheet", "standard_dose"),
     *("subject", "batch", "drift", "successes", "time", "upper", "vary", "weight"),
-    *("regimen", "kinetics", "concentrations", "interval"),
+    *("regimen", "kinetics", "concentrations", "interval", "history"),
 )
 
 

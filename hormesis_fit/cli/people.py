@@ -315,6 +315,24 @@ def read_doses_in_time(given: Mapping[str, Any], trial: xr.Dataset, drift: Mappi
     return {"regimen": regimen, "kinetics": kinetics, "concentrations": measured}
 
 
+def read_when(given: Mapping[str, Any], drift: Mapping[str, str], kinetics: Term | None) -> dict[str, Any]:
+    """Read the interval and the doses before time 0, as arguments of the window."""
+    from hormesis_fit.drift.courses import mechanism_of
+    from hormesis_fit.windows.history import read_history
+
+    if given["history"] is None:
+        return {} if given["interval"] is None else {"interval": given["interval"]}
+    if kinetics is None and mechanism_of(drift or None) is None:
+        raise Failure(
+            "--history needs something that remembers doses: add --kinetics or --drift ReceptorTurnover, or leave it "
+            "out."
+        )
+    if given["interval"] is not None:
+        raise Failure("Earlier doses are forgotten at steady state: leave out --history or --interval.")
+    with bad_input():
+        return {"history": read_history(given["history"])}
+
+
 def read_times(text: str | None, trial: xr.Dataset, *, moving: bool) -> list[float] | None:
     """Read the times at which the window is wanted."""
     from hormesis_fit.wording import quote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -266,6 +267,100 @@ def exposure_at(kinetics: Any, schedule: xr.Dataset) -> Value:
         amount = numbers["amount"] * numbers["steady"]
         total = total + _summed(kinetics.steady(numbers["elapsed"] * numbers["steady"], interval, amount))
     return total
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in the compartments at one time: as cheap after a thousand doses as after one.
+
+    Attributes
+    ----------
+    chains : tuple
+        Factor and rates of each chain of compartments whose ends add up to the concentration; numbers, or draws of
+        shape (sample, 1).
+    inside : tuple of tuple
+        Content of each compartment of each chain, without factors and rates of transfer [dose].
+    running : tuple of tuple
+        Rate [dose / time] of each infusion that runs, and how long it still does [time].
+    """
+
+    chains: tuple[tuple[Value, tuple], ...]
+    inside: tuple[tuple[Value, ...], ...]
+    running: tuple[tuple[float, float], ...] = ()
+
+    @classmethod
+    def empty(cls, kinetics: Any) -> Contents:
+        """Return the empty compartments of a model, before any dose."""
+        chains = tuple(kinetics._parts())
+        return cls(chains, tuple(tuple(0.0 for _ in rates) for _, rates in chains))
+
+    def given(self, amount: float, rate: float = 0.0) -> Contents:
+        """Return what is in them just after a dose, or at the beginning of an infusion.
+
+        Parameters
+        ----------
+        amount : float
+            Dose [dose].
+        rate : float
+            Rate of an infusion [dose / time]; 0 for a dose given at once.
+        """
+        if rate > 0:
+            return replace(self, running=(*self.running, (rate, amount / rate)))
+        return replace(self, inside=tuple((first + amount, *others) for first, *others in self.inside))
+
+    def steadily(self, amount: float, interval: float) -> Contents:
+        """Return what is in them just after the last of equal doses that have been given for ever, and nothing else.
+
+        Parameters
+        ----------
+        amount, interval : float
+            Each dose [dose], and time between doses [time].
+        """
+        inside = tuple(
+            tuple(amount * _steady(rates[: j + 1], 0.0, interval) for j in range(len(rates)))
+            for _, rates in self.chains
+        )
+        return replace(self, inside=inside, running=())
+
+    def after(self, time: float) -> Contents:
+        """Return what is in them some time later, without a further dose.
+
+        Parameters
+        ----------
+        time : float
+            How much later [time].
+        """
+        inside = tuple(
+            tuple(self._content(rates[: j + 1], own, np.float64(time)) for j in range(len(rates)))
+            for (_, rates), own in zip(self.chains, self.inside, strict=True)
+        )
+        running = tuple((rate, rest - time) for rate, rest in self.running if rest > time)
+        return replace(self, inside=inside, running=running)
+
+    def exposure(self, times: np.ndarray) -> np.ndarray:
+        """Return the exposure at some times from now on, without a further dose [dose / volume].
+
+        Parameters
+        ----------
+        times : ndarray
+            Times since now [time], shape (step,).
+
+        Returns
+        -------
+        ndarray
+            Shape (sample or 1, step).
+        """
+        pairs = zip(self.chains, self.inside, strict=True)
+        total = sum(weight * self._content(rates, own, times) for (weight, rates), own in pairs)
+        return np.atleast_2d(total + 0.0 * times)
+
+    def _content(self, rates: tuple, own: tuple[Value, ...], time: Value) -> Value:
+        """Return what comes to be in the last of some compartments, from those before it and from infusions."""
+        found = sum(own[i] * _bolus(rates[i:], time) for i in range(len(rates)))
+        for rate, rest in self.running:
+            during = np.minimum(time, rest)
+            found = found + rate * _infused(rates, during, time - during)
+        return found
 
 
 def mean_hill(peak: Value, rate: Value, interval: Value, half: Value, slope: Value = 1.0) -> Value:

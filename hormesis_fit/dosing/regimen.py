@@ -40,7 +40,7 @@ class Regimen:
     n : int
         Number of doses.
     start : float
-        Time of the first dose [time].
+        Time of the first dose, negative before the time from which others are counted [time].
     duration : float, optional
         Length of each infusion [time]; by default a dose is given at once.
 
@@ -57,7 +57,7 @@ class Regimen:
     duration: float | None = None
 
     def __post_init__(self) -> None:
-        bounds = {"dose": 0.0, "interval": 0.0, "start": 0.0, "duration": 0.0}
+        bounds = {"dose": 0.0, "interval": 0.0, "start": -np.inf, "duration": 0.0}
         for name, least in bounds.items():
             value = getattr(self, name)
             if name in ("dose", "duration") and value is None:
@@ -66,7 +66,7 @@ class Regimen:
                 raise TypeError(f"Expected a number for {name}= of a regimen, got {quote(value)}: give one number.")
             strict = name in ("interval", "duration")
             if not np.isfinite(value) or value < least or (strict and value == 0):
-                wanted = "above zero" if strict else "of zero or more"
+                wanted = "above zero" if strict else "that is finite" if name == "start" else "of zero or more"
                 raise ValueError(f"Expected a number {wanted} for {name}= of a regimen, got {value:g}: correct it.")
         if isinstance(self.n, bool) or not isinstance(self.n, int | np.integer) or not 1 <= self.n <= MOST_EVENTS:
             raise ValueError(
@@ -250,10 +250,10 @@ def _check_order(times: np.ndarray, labels: np.ndarray, names: dict[str, str], t
     latest: dict[str, float] = {}
     for time, label, row in zip(times, labels, table.rows, strict=True):
         place = f"row {row} of column {quote(names['time'])}"
-        if not np.isfinite(time) or time < 0:
+        if not np.isfinite(time):
             shown = "a blank" if np.isnan(time) else f"{time:g}"
-            raise ValueError(f"Expected a time of 0 or later in {place}, got {shown}: count time from the first dose.")
-        if time < latest.get(label, 0.0):
+            raise ValueError(f"Expected a finite time in {place}, got {shown}: fill it in.")
+        if time < latest.get(label, -np.inf):
             whose = f" of subject {quote(label)}" if label else ""
             raise ValueError(
                 f"Expected the events{whose} in order of time, but {place} goes back from {latest[label]:g} to "

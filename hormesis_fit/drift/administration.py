@@ -35,6 +35,11 @@ class Administration:
         The mechanism with its draws, shape (sample, 1) each.
     repeated : bool
         Whether the steps are a period that has been repeated for ever.
+    begun : tuple of ndarray
+        States of the mechanism at time 0 after earlier doses, shape (sample or 1, 1) each; none for those without drug.
+    left : ndarray, optional
+        What is left of the exposure to earlier doses in the middle of each step [dose / volume], shape (sample or 1,
+        step).
     """
 
     lengths: np.ndarray
@@ -43,6 +48,8 @@ class Administration:
     mechanism: Mechanism | None = None
     term: Drift | None = None
     repeated: bool = False
+    begun: tuple[np.ndarray, ...] = ()
+    left: np.ndarray | None = None
 
     def mean(
         self,
@@ -97,10 +104,10 @@ class Administration:
         dose : ndarray
             Doses that broadcast against (sample, 1) [dose].
         """
-        states = self._begin(dose)
+        states = self.begin(dose)
         found = []
         for k, length in enumerate(self.lengths):
-            exposure = dose * self.unit[:, k : k + 1]
+            exposure = self._exposure(dose, k)
             after = self._stepped(states, exposure, length)
             if k >= self.first:
                 # In the middle of the step, as the exposure is: the error falls with the square of its length.
@@ -108,7 +115,7 @@ class Administration:
                 found.append((exposure, self._seen(middle), float(length)))
             states = after
         if self.first >= self.lengths.size:
-            found.append((dose * self.unit[:, -1:], self._seen(states), 1.0))
+            found.append((self._exposure(dose, self.lengths.size - 1), self._seen(states), 1.0))
         return found
 
     def met(self, exposure: np.ndarray, seen: Any, shifts: Mapping[str, Any]) -> tuple[np.ndarray, dict[str, Any]]:
@@ -119,8 +126,8 @@ class Administration:
 
     def highest(self, dose: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
         """Return the highest exposure of the steps that count, shape (sample or 1, dose) [dose / volume]."""
-        unit = self.unit if which is None or len(self.unit) == 1 else self.unit[which]
-        return dose * unit[:, min(self.first, unit.shape[1] - 1) :].max(axis=1, keepdims=True)
+        own, last = self if which is None else self.take(which), self.lengths.size - 1
+        return np.max([own._exposure(dose, k) for k in range(min(self.first, last), last + 1)], axis=0)
 
     def lowest(self, dose: np.ndarray) -> np.ndarray:
         """Return the lowest outcome of the mechanism over the steps that count, shape (sample, dose) [1]."""
@@ -128,8 +135,18 @@ class Administration:
 
     def take(self, which: np.ndarray) -> Administration:
         """Return the same for some of the draws."""
-        unit = self.unit if len(self.unit) == 1 else self.unit[which]
-        return replace(self, unit=unit, term=None if self.term is None else taken(self.term, which))
+        unit, *begun = (one if len(one) == 1 else one[which] for one in (self.unit, *self.begun))
+        left = self.left if self.left is None or len(self.left) == 1 else self.left[which]
+        term = None if self.term is None else taken(self.term, which)
+        return replace(self, unit=unit, term=term, begun=tuple(begun), left=left)
+
+    def afresh(self) -> Administration:
+        """Return the same doses to somebody who had none before."""
+        return replace(self, begun=(), left=None)
+
+    def _exposure(self, dose: np.ndarray, k: int) -> np.ndarray:
+        found = dose * self.unit[:, k : k + 1]
+        return found if self.left is None else found + self.left[:, k : k + 1]
 
     def _seen(self, states: Sequence[np.ndarray]) -> Any:
         return 1.0 if self.term is None else self.term.seen(*states)
@@ -137,11 +154,17 @@ class Administration:
     def _stepped(self, states: Sequence[Any], exposure: np.ndarray, length: float) -> list[Any]:
         return [] if self.term is None else list(self.term.step(states, exposure, length))
 
-    def _begin(self, dose: np.ndarray) -> list[Any]:
-        """Return the states before the first step: at rest, or those that come back after the last."""
+    def begin(self, dose: np.ndarray) -> list[Any]:
+        """Return the states before the first step: at rest, after other doses, or those that come back after the last.
+
+        Parameters
+        ----------
+        dose : ndarray
+            Doses that broadcast against (sample, 1) [dose].
+        """
         if self.term is None:
             return []
-        rest = [np.asarray(state) + 0.0 * dose * self.unit[:, :1] for state in self.term.resting]
+        rest = [np.asarray(state) + 0.0 * dose * self.unit[:, :1] for state in self.begun or self.term.resting]
         if not self.repeated:
             return rest
         if self.term.affine:

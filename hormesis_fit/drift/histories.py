@@ -14,7 +14,7 @@ import xarray as xr
 from hormesis_fit.dosing.concentrations import concentration_priors, owners_of, read_concentrations
 from hormesis_fit.dosing.exposure import PHARMACOKINETICS, exposure_at
 from hormesis_fit.dosing.regimen import EVERYONE, Regimen, read_regimen, schedule, step_edges
-from hormesis_fit.drift.courses import mechanism_of
+from hormesis_fit.drift.courses import mechanism_of, start_of
 from hormesis_fit.parameter import Prior, Term, Value
 from hormesis_fit.wording import listing, quote, unknown
 
@@ -47,6 +47,8 @@ class Histories:
         Pharmacokinetics; without them the last dose is the exposure until the next one.
     assay : Dataset, optional
         Measured concentrations, dims (sample): ``history``, ``time`` since the start [time], ``concentration``.
+    start : float
+        Time of the trial from which these times are counted: 0, or the first row or dose if that is earlier [time].
     """
 
     events: xr.Dataset
@@ -57,6 +59,7 @@ class Histories:
     row_time: np.ndarray
     kinetics: Term | None = None
     assay: xr.Dataset | None = None
+    start: float = 0.0
 
     @property
     def lengths(self) -> np.ndarray:
@@ -65,7 +68,7 @@ class Histories:
 
     def record(self) -> xr.Dataset:
         """Return dose events, steps, histories of the rows and pharmacokinetics, as a fit keeps them."""
-        events = self.events.drop_attrs(deep=False)
+        events = self.events.drop_attrs(deep=False).assign_attrs(start=self.start)
         events["subject"] = events["subject"].astype(str)
         events["history"] = "observation", np.array(self.labels)[self.row_history].astype(str)
         events["edge"] = "step_edge", self.edges
@@ -215,10 +218,25 @@ def histories_from(record: xr.Dataset, trial: xr.Dataset) -> Histories:
     names = record["history"].values.astype(str)
     labels = tuple(dict.fromkeys(names.tolist()))
     edges = record["edge"].values
-    times = trial["time"].values - min(0.0, float(trial["time"].values.min()))
+    start = first_time(record, trial)
+    times = trial["time"].values - start
     row_edge = np.argmin(np.abs(edges[None, :] - times[:, None]), axis=1)
     row_history = np.array([labels.index(name) for name in names])
-    return Histories(record, edges, labels, row_history, row_edge, times, kinetics_from(record), assay_from(record))
+    known = kinetics_from(record), assay_from(record)
+    return Histories(record, edges, labels, row_history, row_edge, times, *known, start)
+
+
+def first_time(record: xr.Dataset, trial: xr.Dataset) -> float:
+    """Return the time of a trial from which the times of its dosing histories are counted [time].
+
+    Parameters
+    ----------
+    record : Dataset
+        The group ``regimen`` of a fit.
+    trial : Dataset
+        The trial that was fitted, dims (observation,).
+    """
+    return float(record.attrs.get("start", start_of(trial)))
 
 
 def assay_from(record: xr.Dataset) -> xr.Dataset | None:
@@ -304,9 +322,9 @@ def histories_of(
     if regimen is None and term is not None:
         raise ValueError("Pharmacokinetics need the times of the doses: give regimen=.")
     events, owners = _events(trial, regimen)
-    start = min(0.0, float(trial["time"].values.min()), float(events["time"].values.min(initial=0.0)))
+    start = min(start_of(trial), float(events["time"].values.min(initial=0.0)))
     moved = events.assign(time=events["time"] - start)
-    found = _on_steps(moved, trial["time"].values - start, owners, term)
+    found = replace(_on_steps(moved, trial["time"].values - start, owners, term), start=start)
     return found if concentrations is None else _assayed(found, trial, concentrations, start)
 
 

@@ -80,7 +80,7 @@ def next_doses(
     controls : float
         Least share of the rows without the drug; at least one row is a control.
     benefit, benefit_scale, harm, estimand, subject, time : optional
-        Which window, as in `window`.
+        Which window, as in `window`; interval and history are those of ``fit["window"]``.
     harm_probability : float
         Highest probability to exceed a limit on harm that a dose may have to be given at all.
     candidates : sequence of float, optional
@@ -199,7 +199,8 @@ def question_of(
     if estimand is None and subject is None:
         estimand, subject = known.get("estimand"), known.get("subject")
     asked = asked_for(fit, estimand or "typical", subject)
-    moment = moment_of(fit, known.get("time") if time is None else time)
+    when = {name: known[name] for name in ("time", "interval", "history") if name in known}
+    moment = moment_of(fit, **when | ({} if time is None else {"time": time}))
     attrs = {"benefit": float(size), "benefit_scale": scale, "estimand": asked.label, "subject": asked.subject or ""}
     attrs |= {"harms": "; ".join(one.describe() for one in harms), "harm": harms_record(harms)}
     attrs |= moment.asked() if moment else {}

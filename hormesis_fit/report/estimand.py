@@ -35,6 +35,7 @@ def estimand(facts: Facts) -> Sequence[Item]:
     response = printable(trial["response"].attrs.get("long_name") or "response")
     when = f" at time {number(float(window.attrs['time']))}{unit_of(trial['time'])}" if "time" in window.attrs else ""
     drift = " The drift in time is part of the model." if facts.view["drift_table"] else ""
+    before = " after earlier doses" if window.attrs.get("history") else ""
     interval = (
         f", every {number(float(window.attrs['interval']))}{unit_of(trial['time'])}"
         if "interval" in window.attrs
@@ -44,8 +45,8 @@ def estimand(facts: Facts) -> Sequence[Item]:
         Item(
             "Treatment",
             "done",
-            f"{dose}, {tested.size} doses from {low} to {high}{unit_of(trial['dose'])}{interval}, each against no "
-            f"dose.{drift}",
+            f"{dose}, {tested.size} doses from {low} to {high}{unit_of(trial['dose'])}{interval}{before}, each against "
+            f"no dose.{drift}",
             "decision",
         ),
         Item("Population", "in part", f"{who}{count} Who was let in is not in the table: say so from the protocol."),

@@ -17,12 +17,14 @@ from hormesis_fit.drift.courses import find_drifts
 from hormesis_fit.phrases import printable
 from hormesis_fit.trials.columns import ROLES
 from hormesis_fit.windows.harms import endpoints_of, harms_record
+from hormesis_fit.windows.history import history_of, history_table
 from hormesis_fit.windows.posterior import members, trial_of
 from hormesis_fit.windows.request import asked_of, harms_of, when_of
 
 USUAL = {"family": "gaussian", "prior_hormesis": 0.5, "draws": 1000, "chains": 4}
 DERIVED = ("dose_fraction", "true_mean")  # columns that no table holds
 ASKED = ("benefit", "benefit_scale", "level")
+MOST_DOSES = 24  # that a recipe writes out
 
 
 def python_lines(fit: xr.DataTree, window: xr.Dataset, *, show_subjects: bool = False) -> str:
@@ -56,14 +58,14 @@ def python_lines(fit: xr.DataTree, window: xr.Dataset, *, show_subjects: bool = 
     given = {name: trial_of(fit[f"endpoints/{name}"]) for name in sides}
     fitting["random_seed"] = int(fit.attrs["seed"])
     ends = f", endpoints={{{', '.join(f'{name!r}: {name}' for name in sides)}}}" if sides else ""
-    asked = _question(window) | when_of(window)
+    asked, whose = _question(window) | _when(window), _whose(window, show_subjects)
     lines = [
         "import hormesis_fit as hf",
         "",
         f"trial = hf.read_trial({_table(trial)!r}, {_call(_reading(trial))})",
         *(f"{name} = {_endpoint(fit[f'endpoints/{name}'], side)}" for name, side in given.items()),
         f"fit = hf.fit(trial, {_call(fitting)}{_moving(fit)}{ends})",
-        f'fit["window"] = hf.window(fit, {_call(asked)}{_whose(window, show_subjects)}{_harms(window)})',
+        f'fit["window"] = hf.window(fit, {_call(asked)}{_before(window)}{whose}{_harms(window)})',
     ]
     return "\n".join(lines)
 
@@ -100,7 +102,8 @@ def has_regimen(fit: xr.DataTree) -> bool:
     """
     if "regimen" not in fit:
         return False
-    return bool(fit["regimen"].attrs["kinetics"]) or bool((fit["regimen"]["time"] > 0).any())
+    record = fit["regimen"]
+    return bool(record.attrs["kinetics"]) or bool((record["time"] + record.attrs.get("start", 0.0) != 0).any())
 
 
 def _drifts(fit: xr.DataTree) -> list[dict[str, Any]]:
@@ -140,6 +143,19 @@ def _whose(window: xr.Dataset, show_subjects: bool) -> str:
     if asked.subject:
         return f", subject={asked.subject if show_subjects else '...'!r}"
     return "" if asked.estimand == "typical" else f", estimand={asked.estimand!r}"
+
+
+def _when(window: xr.Dataset) -> dict[str, float]:
+    """Time and interval of a window."""
+    return {name: value for name, value in when_of(window).items() if name != "history"}
+
+
+def _before(window: xr.Dataset) -> str:
+    """The doses before time 0; dots stand for many."""
+    history = history_of(window)
+    if history is None:
+        return ""
+    return f", history={history_table(history)!r}" if history.sizes["event"] <= MOST_DOSES else ", history=..."
 
 
 def _harms(window: xr.Dataset) -> str:
@@ -182,8 +198,9 @@ def command_line(fit: xr.DataTree, window: xr.Dataset) -> str:
         words += ["--drift", f"{one['target']}={one['drift']}" if _aimed(one) else one["drift"]]
     if has_regimen(fit):
         words += ["--regimen", "..."] + (["--kinetics", "..."] if fit["regimen"].attrs["kinetics"] else [])
-    for name, value in when_of(window).items():
+    for name, value in _when(window).items():
         words += [f"--{'time-grid' if name == 'time' else name}", f"{value:g}"]
+    words += ["--history", "..."] if window.attrs.get("history") else []
     curves = _curves(fit)
     for label in [curves] if isinstance(curves, str) and curves else curves:
         words += ["--curve", label]

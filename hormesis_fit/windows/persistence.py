@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hormesis_fit.drift.courses import start_of
+from hormesis_fit.drift.histories import RegimenLike
 from hormesis_fit.windows.estimands import asked_for, people
 from hormesis_fit.windows.exceedance import Exceedance, nearest_piece
 from hormesis_fit.windows.posterior import carrying, described, domain, dose_grid, trial_of
@@ -39,6 +40,7 @@ def window_over_time(
     estimand: str = "typical",
     subject: str | None = None,
     interval: float | None = None,
+    history: RegimenLike | None = None,
     dose: float | None = None,
 ) -> xr.Dataset:
     """Return the window as sensitivity drifts, and how long one dose keeps its benefit.
@@ -49,7 +51,7 @@ def window_over_time(
         As `fit` returns it, with a drift.
     times : sequence of float, optional
         Times from the first visit on, also beyond the last [time]; by default the visits.
-    benefit, benefit_scale, level, estimand, subject, interval
+    benefit, benefit_scale, level, estimand, subject, interval, history
         As in `window`.
     dose : float, optional
         Dose whose exit from the window is asked for [dose]; by default the best one at the first of the times.
@@ -84,6 +86,7 @@ def window_over_time(
     if dose is not None and not (isinstance(dose, int | float | np.number) and 0 <= dose < np.inf):
         raise ValueError(f"dose must be a finite number of 0 or more, got {dose!r}.")
     weights = np.array([one.weight for one in group])
+    when = [moment_of(fit, moment, interval, history) for moment in moments]
     drifts = [paths(one, asked, moments, start_of(trial), seed) for one in group]
     whole: list[dict[str, np.ndarray]] = []
     kept: list[np.ndarray] = []
@@ -93,7 +96,7 @@ def window_over_time(
         now = []
         for one, drift in zip(group, drifts, strict=True):
             member = at_time(people(one, asked, seed), drift, number)
-            member = replace(member, dosed=moment_of(fit, moments[number], interval).dosed(one))
+            member = replace(member, dosed=when[number].dosed(one))
             now.append(solve(member, threshold_of(member, benefit, benefit_scale), trial))
         whole = [_both(before, this) for before, this in zip(whole, now, strict=True)] if whole else now
         today, always = (Exceedance.of(found, weights, domain(trial)) for found in (now, whole))
@@ -109,7 +112,8 @@ def window_over_time(
     result = result.assign_coords(dose=grid)
     result["chosen_dose"] = (), float(dose), described("dose", trial, "Dose whose exit from the window is given.")
     attrs = {"benefit": float(benefit), "benefit_scale": benefit_scale, "level": float(level), "seed": seed}
-    return result.assign_attrs(attrs | {"estimand": asked.label})
+    known = {name: value for name, value in when[0].asked().items() if name == "history"}
+    return result.assign_attrs(attrs | {"estimand": asked.label} | known)
 
 
 def _both(before: dict[str, np.ndarray], now: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

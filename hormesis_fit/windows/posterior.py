@@ -45,7 +45,9 @@ class Member:
     def control(self) -> np.ndarray:
         """Mean response without the drug, shape (sample,) [response]."""
         if self.shifts or self.dosed:
-            return self.mean(np.zeros((1, 1)))[:, 0]
+            # What earlier doses have left behind is an effect of the drug, too: the control never had any.
+            never = self if self.dosed is None else replace(self, dosed=self.dosed.afresh())
+            return never.mean(np.zeros((1, 1)))[:, 0]
         return self._each(self.curve.control)
 
     @property

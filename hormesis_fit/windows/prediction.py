@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.drift.histories import RegimenLike
 from hormesis_fit.families import FAMILIES, Family, middle
 from hormesis_fit.model.hierarchy import WITHIN, design_of, displaced, group_labels, shifts_of
 from hormesis_fit.windows.estimands import PERSON, asked_for, effects_in
@@ -36,6 +37,7 @@ def predict(
     subject: str | None = None,
     time: float | None = None,
     interval: float | None = None,
+    history: RegimenLike | None = None,
 ) -> xr.DataArray:
     """Return posterior draws of the mean response over dose.
 
@@ -53,6 +55,8 @@ def predict(
         When, where sensitivity drifts [time]; by default at the last visit.
     interval : float, optional
         Time between doses [time], as in `window`.
+    history : Regimen, Dataset, path or table, optional
+        Doses that one person had before time 0, as in `window`; at dose 0 the mean is that of somebody who has stopped.
 
     Returns
     -------
@@ -62,11 +66,11 @@ def predict(
     Raises
     ------
     ValueError
-        If a dose is no number of at least 0, or estimand or subject unknown.
+        If a dose is no number of at least 0, estimand or subject unknown, or if nothing remembers the history.
     """
     if estimand == "coverage":
         raise ValueError('A share of the population has no mean response: use estimand="population" or "new".')
-    group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time, interval)
+    group, trial, moment = carrying(fit), trial_of(fit), moment_of(fit, time, interval, history)
     asked, seed = asked_for(fit, estimand, subject), int(fit.attrs["seed"])
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
     which, picks = mixture(group, seed)

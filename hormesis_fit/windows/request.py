@@ -9,6 +9,7 @@ import xarray as xr
 
 from hormesis_fit.windows.estimands import Asked
 from hormesis_fit.windows.harms import Harm
+from hormesis_fit.windows.history import history_of
 
 
 def harms_of(window: xr.Dataset) -> tuple[Harm, ...] | None:
@@ -38,13 +39,15 @@ def asked_of(window: xr.Dataset) -> Asked:
     return Asked("typical", subject) if subject else Asked(str(window.attrs["estimand"]))
 
 
-def when_of(window: xr.Dataset) -> dict[str, float]:
-    """Return time and interval, as arguments of `hormesis_fit.window` and `hormesis_fit.predict`."""
-    return {name: float(window.attrs[name]) for name in ("time", "interval") if name in window.attrs}
+def when_of(window: xr.Dataset) -> dict[str, Any]:
+    """Return time, interval and earlier doses, as arguments of `hormesis_fit.window` and `hormesis_fit.predict`."""
+    found: dict[str, Any] = {name: float(window.attrs[name]) for name in ("time", "interval") if name in window.attrs}
+    history = history_of(window)
+    return found if history is None else found | {"history": history}
 
 
 def question_of(window: xr.Dataset) -> dict[str, Any]:
-    """Return benefit, scale, level, time, interval and harms, as arguments of `hormesis_fit.window`."""
+    """Return benefit, scale, level, time, interval, earlier doses and harms, as arguments of `hormesis_fit.window`."""
     attrs = window.attrs
     asked = {"benefit": float(attrs["benefit"]), "benefit_scale": str(attrs["benefit_scale"])}
     harms = harms_of(window)

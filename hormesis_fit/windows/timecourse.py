@@ -12,10 +12,20 @@ import xarray as xr
 
 from hormesis_fit.drift import Drift
 from hormesis_fit.drift.administration import Administration, held_for, repeated_for_ever, repeated_until
+from hormesis_fit.drift.carryover import after_doses
 from hormesis_fit.drift.courses import VISIT, Course, Mechanism, find_drift, mechanism_from, start_of, visit_index
-from hormesis_fit.drift.histories import Histories, histories_at, histories_from, kinetics_from, usual_interval
+from hormesis_fit.drift.histories import (
+    Histories,
+    RegimenLike,
+    first_time,
+    histories_at,
+    histories_from,
+    kinetics_from,
+    usual_interval,
+)
 from hormesis_fit.parameter import Term
 from hormesis_fit.windows.estimands import Asked, asked_for, people
+from hormesis_fit.windows.history import history_record, read_history
 from hormesis_fit.windows.posterior import Member, described, labels_of, members, trial_of
 from hormesis_fit.wording import listing
 
@@ -70,26 +80,32 @@ class Moment:
         Whether the doses have been given for ever; the time then counts for drifts by chance alone.
     kinetics : Term, optional
         Template of the pharmacokinetics.
+    history : Dataset, optional
+        Doses before time 0, as `read_history` returns them.
     """
 
     time: float
     interval: float | None = None
     steady: bool = False
     kinetics: Term | None = None
+    history: xr.Dataset | None = None
 
-    def asked(self) -> dict[str, float]:
-        """Return what was asked, as arguments of `hormesis_fit.window`."""
-        found = {} if self.steady else {"time": self.time}
-        return found | ({} if self.interval is None else {"interval": self.interval})
+    def asked(self) -> dict[str, float | str]:
+        """Return what was asked, as a window writes it down."""
+        found: dict[str, float | str] = {} if self.steady else {"time": self.time}
+        found |= {} if self.interval is None else {"interval": self.interval}
+        return found | ({} if self.history is None else {"history": history_record(self.history)})
 
     def dosed(self, member: Member) -> Administration | None:
         """Return the administration of doses for the draws of a curve, None where only the dose itself counts."""
         mechanism, term, kinetics = dosing_terms(member, self.kinetics)
         if kinetics is None:
-            return None if mechanism is None else held_for(self.time, mechanism, term)
-        if self.steady:
+            given = None if mechanism is None else held_for(self.time, mechanism, term)
+        elif self.steady:
             return repeated_for_ever(self.interval, kinetics, mechanism, term)
-        return repeated_until(self.time, self.interval, kinetics, mechanism, term)
+        else:
+            given = repeated_until(self.time, self.interval, kinetics, mechanism, term)
+        return given if given is None or self.history is None else after_doses(given, self.history, kinetics)
 
 
 def check_times(fit: xr.DataTree, times: Sequence[float] | float | None, member: Member) -> np.ndarray | None:
@@ -210,7 +226,9 @@ def someone(typical: Member, asked: Asked, trial: xr.Dataset, seed: int, moment:
     return replace(at_time(member, drifts, 0), dosed=moment.dosed(typical))
 
 
-def moment_of(fit: xr.DataTree, time: float | None = None, interval: float | None = None) -> Moment | None:
+def moment_of(
+    fit: xr.DataTree, time: float | None = None, interval: float | None = None, history: RegimenLike | None = None
+) -> Moment | None:
     """Return the time asked for, by default the last visit, and how doses are given; None where nothing drifts.
 
     Parameters
@@ -221,6 +239,8 @@ def moment_of(fit: xr.DataTree, time: float | None = None, interval: float | Non
         When [time].
     interval : float, optional
         Time between doses [time], by default that of the trial; alone it means doses that have been given for ever.
+    history : Regimen, Dataset, path or table, optional
+        Doses of one person before time 0.
     """
     record = fit["regimen"].to_dataset() if "regimen" in fit else None
     kinetics = None if record is None else kinetics_from(record)
@@ -232,11 +252,27 @@ def moment_of(fit: xr.DataTree, time: float | None = None, interval: float | Non
             )
         if isinstance(interval, bool) or not isinstance(interval, int | float | np.number) or not 0 < interval < np.inf:
             raise ValueError(f"interval must be a finite number above 0, got {interval!r}.")
+    if history is not None and interval is not None and time is None:
+        raise ValueError(
+            "Earlier doses are forgotten at steady state, which interval= without time= asks for: give time=, counted "
+            "from the first new dose, or leave out history=."
+        )
+    before = None if history is None else _remembered(fit, history, kinetics)
     moments = check_times(fit, None if time is None else [time], members(fit)[0])
     if moments is None:
         return None
     given = usual_interval(record) if kinetics is not None and interval is None else interval
-    return Moment(float(moments[0]), given, interval is not None and time is None, kinetics)
+    return Moment(float(moments[0]), given, interval is not None and time is None, kinetics, before)
+
+
+def _remembered(fit: xr.DataTree, history: RegimenLike, kinetics: Term | None) -> xr.Dataset:
+    """Return earlier doses, where something in the fit remembers them."""
+    if kinetics is None and not json.loads(members(fit)[0].draws.attrs.get("mechanism", "{}")):
+        raise ValueError(
+            "Nothing in the fit remembers the doses of history=, which matter with pharmacokinetics or a mechanism of "
+            'the drug only: fit with kinetics= or drift="ReceptorTurnover" first, or leave out history=.'
+        )
+    return read_history(history)
 
 
 def row_drifts(member: Member, trial: xr.Dataset) -> dict[str, np.ndarray]:
@@ -356,7 +392,9 @@ def sensitivity_over_time(fit: xr.DataTree, **asked: Any) -> xr.Dataset:
     )
     mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
     if mechanism is not None:
-        histories = histories_at(fit["regimen"].to_dataset(), times - start_of(trial), asked.get("regimen"))
+        record, regimen = fit["regimen"].to_dataset(), asked.get("regimen")
+        begun = start_of(trial) if regimen is not None else first_time(record, trial)
+        histories = histories_at(record, times - begun, regimen)
         seen = np.concatenate([outcomes(histories, mechanism, own) for _, own in _chunks(member)])
         result["sensitivity"] = (
             ("chain", "draw", "history", "time"),

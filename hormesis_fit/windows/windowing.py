@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.drift.histories import RegimenLike
 from hormesis_fit.vocabulary import QUANTITIES
 from hormesis_fit.windows.estimands import EACH, Asked, asked_for, served
 from hormesis_fit.windows.exceedance import Exceedance, nearest_piece
@@ -43,6 +44,7 @@ def window(
     subject: str | None = None,
     time: float | None = None,
     interval: float | None = None,
+    history: RegimenLike | None = None,
     doses: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """Return the posterior of the micro-dose window.
@@ -71,6 +73,10 @@ def window(
     interval : float, optional
         Time between doses [time], where the fit has pharmacokinetics; by default that of the trial. Without a time the
         doses have been given for ever.
+    history : Regimen, Dataset, path or table, optional
+        Doses that one person had before time 0, when the new ones begin, at negative times [time], as for ``regimen``
+        of `fit`: what they have left of exposure and sensitivity is where the new ones begin, so that wash-out and
+        holidays count. The control is still the response without any drug.
     doses : sequence of float, optional
         Doses at which to give ``probability`` [dose]; by default a grid from a third of the lowest positive dose to
         three times the highest.
@@ -92,7 +98,8 @@ def window(
     TypeError
         If `fit` is not what `fit` returns.
     ValueError
-        If benefit, scale, level or doses are out of range, or harm, estimand or subject unknown.
+        If benefit, scale, level or doses are out of range, harm, estimand or subject unknown, or if nothing remembers
+        the doses of the history.
 
     Notes
     -----
@@ -111,7 +118,7 @@ def window(
     trial = trial_of(fit)
     low, high = domain(trial)
     grid = dose_grid(fit) if doses is None else given_doses(doses, trial)
-    moment = moment_of(fit, time, interval)
+    moment = moment_of(fit, time, interval, history)
     group, solved = _solve_all(fit, trial, asked, lambda one: threshold_of(one, benefit, benefit_scale), harms, moment)
     weights = np.array([member.weight for member in group])
     exceedance = Exceedance.of(solved, weights, (low, high))
