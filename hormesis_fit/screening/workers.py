@@ -141,7 +141,8 @@ def _on_cluster(
         submit()
     while under_way:
         try:
-            arrived = wait(list(under_way), timeout=LOOK if refill else None, return_when="FIRST_COMPLETED").done
+            with client.as_current():  # one that is nobody's default is asked, too
+                arrived = wait(list(under_way), timeout=LOOK if refill else None, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             refill()
             continue
