@@ -7,6 +7,7 @@ import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
+from pymc.blocking import DictToArrayBijection
 
 import hormesis_fit as hf
 from hormesis_fit.curves import CURVES, BrainCousens
@@ -108,8 +109,10 @@ class TestModel:
         [course] = courses_of(trial, drift, [])
         rng = np.random.default_rng(1)
         point = {name: value + 0.1 * rng.normal(size=np.shape(value)) for name, value in model.initial_point().items()}
-        assert np.isfinite(model.compile_logp(mode=INTERPRETED)(point))
-        assert np.isfinite(model.compile_dlogp(mode=INTERPRETED)(point)).all()
+        evaluate = model.logp_dlogp_function(mode=INTERPRETED, ravel_inputs=True)
+        density, gradient = evaluate(DictToArrayBijection.map(point))
+        assert np.isfinite(density)
+        assert np.isfinite(gradient).all()
         names = [rv.name for rv in model.free_RVs]
         values = dict(zip(names, pm.draw(model.free_RVs, random_seed=2, mode=INTERPRETED), strict=True))
         values["potency_innovation"] = values.get("potency_innovation", 0.0)
