@@ -590,6 +590,7 @@ def test_demo_tells_both_trials_and_why_they_differ(folder, capsys, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.heavy  # .ci/run begins with it
 def test_demo_in_earnest(folder):
     done = subprocess.run([sys.executable, "-m", "hormesis_fit", "demo"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

@@ -168,6 +168,7 @@ def by_nuts(name):
 
 
 @pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "quantity", "number"), [row for row in NUMBERS if row[0] == "lettuce_bc5"])
 def test_nuts_gives_the_posterior_of_stan(name, quantity, number):
     assert abs(by_nuts(name).errors(name, quantity, number)) < ERRORS

@@ -313,13 +313,13 @@ def test_bad_input_is_one_sentence_and_writes_nothing(folder, tmp_path, monkeypa
 
 def test_design_before_any_data(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    asked = ["design", "--dose-min", "0.3", "--dose-max", "100", "--n", "12", "--draws", "20", "--dose-unit", "mg/L"]
+    asked = ["design", "--dose-min", "0.3", "--dose-max", "100", "--n", "12", "--draws", "8", "--dose-unit", "mg/L"]
     assert main(asked) == 0, capsys.readouterr().err
     record = json.loads((tmp_path / "design.json").read_text())
     assert sum(record["replicates"]) == 12
     assert record["replicates"][0] >= 3
     assert record["doses"][0] == 0
-    assert record["expected_gain"] == pytest.approx(record["expected_gain"])
+    assert np.isfinite(record["expected_gain"])
     assert "mg/L" in capsys.readouterr().out
     assert main(asked) == 2
     assert "exists already" in capsys.readouterr().err

@@ -496,9 +496,8 @@ class TestBenefit:
 
 
 class TestUnits:
-    @pytest.mark.parametrize(("dose_factor", "response_factor"), [(1000.0, 1000.0), (1e-6, 1.0)])
-    def test_window_is_invariant(self, template, prior_draws, dose_factor, response_factor):
-        response_factor = 1.0 if template.link == "logit" else response_factor  # a probability has no unit
+    def test_window_is_invariant(self, template, prior_draws):
+        dose_factor, response_factor = 1e-6, 1.0 if template.link == "logit" else 1e3  # a probability has no unit
         factor = {"1": 1.0, "dose": dose_factor, "response": response_factor, "1 / dose": 1 / dose_factor}
         factor["response / dose"] = response_factor / dose_factor
         draws, known = prior_draws(template, 60), template.parameters()
