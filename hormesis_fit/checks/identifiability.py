@@ -9,10 +9,10 @@ import xarray as xr
 from scipy.special import polygamma
 
 from hormesis_fit.dosing.regimen import EVERYONE
-from hormesis_fit.drift.courses import design_notes, mechanism_from
+from hormesis_fit.drift.courses import design_notes
 from hormesis_fit.drift.histories import first_time, kinetics_from, usual_interval
 from hormesis_fit.windows.posterior import Member, members, trial_of
-from hormesis_fit.windows.timecourse import courses_in, row_drifts
+from hormesis_fit.windows.timecourse import courses_in, mechanism_in, row_drifts
 
 STEP = 1e-3  # of the logarithm of a dose, for slopes
 VISIBLE = 0.5  # SD of log-potency above which a visit has told nothing: as wide as its prior
@@ -106,7 +106,7 @@ def _hidden(member: Member, trial: xr.Dataset) -> list[str]:
 def _names(fit: xr.DataTree, member: Member) -> list[str]:
     """Parameters of drifts by chance and by mechanism, and of pharmacokinetics."""
     names = [name for one in courses_in(member) for name in one.parameters()]
-    mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+    mechanism = mechanism_in(member)
     names += [] if mechanism is None else list(mechanism.parameters())
     kinetics = kinetics_from(fit["regimen"].to_dataset()) if "regimen" in fit else None
     return names + ([] if kinetics is None else list(kinetics.parameters()))

@@ -27,7 +27,7 @@ from hormesis_fit.trials.reading import check_number, check_whole
 from hormesis_fit.windows.estimands import Asked, asked_for, effects_in
 from hormesis_fit.windows.harms import Harm, check_harms, endpoints_of, harms_record
 from hormesis_fit.windows.posterior import Member, carrying, check_fit, described, domain, given_doses, trial_of
-from hormesis_fit.windows.request import harms_of, request_of
+from hormesis_fit.windows.request import harms_of, request_of, when_of
 from hormesis_fit.windows.timecourse import Moment, moment_of, someone
 from hormesis_fit.windows.utility import Utility
 from hormesis_fit.windows.windowing import check_benefit, solve_one, threshold_of
@@ -115,7 +115,7 @@ def next_doses(
     Frazier, Powell and Dayanik 2009, https://doi.org/10.1287/ijoc.1080.0314
     """
     check_fit(fit)
-    asked = question_of(fit, benefit, benefit_scale, harm, estimand, subject, time)
+    asked = asked_question(fit, benefit, benefit_scale, harm, estimand, subject, time)
     method = _check(n, goal, method, controls, harm_probability)
     trial = trial_of(fit)
     doses = candidate_doses(trial, candidates)
@@ -176,7 +176,7 @@ class Question:
     attrs: dict[str, Any]
 
 
-def question_of(
+def asked_question(
     fit: xr.DataTree,
     benefit: float | None = None,
     benefit_scale: str | None = None,
@@ -199,7 +199,7 @@ def question_of(
     if estimand is None and subject is None:
         estimand, subject = known.get("estimand"), known.get("subject")
     asked = asked_for(fit, estimand or "typical", subject)
-    when = {name: known[name] for name in ("time", "interval", "history") if name in known}
+    when = {} if stored is None else when_of(stored)
     moment = moment_of(fit, **when | ({} if time is None else {"time": time}))
     attrs = {"benefit": float(size), "benefit_scale": scale, "estimand": asked.label, "subject": asked.subject or ""}
     attrs |= {"harms": "; ".join(one.describe() for one in harms), "harm": harms_record(harms)}

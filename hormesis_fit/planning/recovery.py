@@ -12,7 +12,7 @@ from hormesis_fit.drift.administration import COARSE, HELD, Administration, unit
 from hormesis_fit.drift.histories import kinetics_from, usual_interval
 from hormesis_fit.parameter import Term
 from hormesis_fit.planning.information import row_variance
-from hormesis_fit.planning.next_rows import log_edges, question_of
+from hormesis_fit.planning.next_rows import asked_question, log_edges
 from hormesis_fit.planning.surrogate import Information
 from hormesis_fit.planning.timing import (
     EDGES,
@@ -26,7 +26,6 @@ from hormesis_fit.planning.timing import (
     scaled_draws,
     surrogate_of,
 )
-from hormesis_fit.windows.estimands import Asked, effects_in, people
 from hormesis_fit.windows.posterior import Member, domain, given_doses
 from hormesis_fit.windows.timecourse import dosing_terms, moment_of, someone
 from hormesis_fit.windows.windowing import solve_one, threshold_of
@@ -209,12 +208,13 @@ def by_mechanism(
     names = ["window_lower", "window_upper"] if edges else request.names(known)
     parts = []
     for typical in request.thinned():
-        whom = replace(someone(typical, request.asked, request.trial, request.seed, moment_of(request.fit)), dosed=None)
+        whom = replace(someone(typical, request.asked, request.trial, request.seed, request.moment), dosed=None)
         means = protocol.means(typical, whom, kinetics, samples, lead)
         noise = row_variance(whom, means, request.trial)
-        if request.asked.subject is None and effects_in(typical):
-            other = replace(whom, curve=people(typical, Asked("new"), request.seed).curve)
-            noise = noise + (protocol.means(typical, other, kinetics, samples, lead) - means) ** 2
+        other = request.stranger(typical)
+        if other is not None:
+            met = protocol.means(typical, replace(whom, curve=other), kinetics, samples, lead)
+            noise = noise + (met - means) ** 2
         targets = _edges(request, typical) if edges else scaled_draws(typical, names, request.mechanism.priors())
         parts.append((typical, means, noise, targets))
     means, noise, targets, weights = pooled(parts)
@@ -226,7 +226,7 @@ def by_mechanism(
 
 def _edges(request: Request, typical: Member) -> np.ndarray:
     """Logs of the edges of the window that was asked for, NaN where there is none, shape (sample, edge)."""
-    question = question_of(request.fit, subject=request.asked.subject)
+    question = asked_question(request.fit, subject=request.asked.subject)
 
     def limit(one: Member) -> np.ndarray:
         return threshold_of(one, question.benefit, question.benefit_scale)

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hormesis_fit.curves import Curve
 from hormesis_fit.drift.courses import Mechanism, start_of
 from hormesis_fit.parameter import Prior
 from hormesis_fit.planning.next_rows import DRAWS
 from hormesis_fit.planning.surrogate import Goal, Surrogate, Wandering, after_rows, best_set
-from hormesis_fit.windows.estimands import Asked
+from hormesis_fit.windows.estimands import Asked, effects_in, people
 from hormesis_fit.windows.posterior import Member, given_doses
-from hormesis_fit.windows.timecourse import dosing_terms
+from hormesis_fit.windows.timecourse import Moment, mechanism_in, moment_of
 from hormesis_fit.wording import quote, unknown
 
 PHASES = ("dosing", "washout")
@@ -55,7 +56,12 @@ class Request:
     @property
     def mechanism(self) -> Mechanism | None:
         """The mechanism of the fit."""
-        return dosing_terms(self.group[0], None)[0]
+        return mechanism_in(self.group[0])
+
+    @property
+    def moment(self) -> Moment | None:
+        """The last visit, with the doses as they were given."""
+        return moment_of(self.fit)
 
     @property
     def length(self) -> float:
@@ -71,6 +77,12 @@ class Request:
     def seed(self) -> int:
         """Seed of the fit."""
         return int(self.fit.attrs["seed"])
+
+    def stranger(self, typical: Member) -> Curve | None:
+        """The curve of somebody new, around whom the rows of people who differ scatter; None for one person."""
+        if self.asked.subject is not None or not effects_in(typical):
+            return None
+        return people(typical, Asked("new"), self.seed).curve
 
     def thinned(self) -> list[Member]:
         """The curves of the fit, with no more draws than are needed."""

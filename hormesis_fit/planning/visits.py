@@ -25,9 +25,9 @@ from hormesis_fit.planning.timing import (
     scaled_draws,
     surrogate_of,
 )
-from hormesis_fit.windows.estimands import Asked, effects_in, people
+from hormesis_fit.windows.estimands import people
 from hormesis_fit.windows.posterior import Member
-from hormesis_fit.windows.timecourse import at_time, courses_in, moment_of, paths, someone
+from hormesis_fit.windows.timecourse import at_time, courses_in, paths, someone
 
 FOLLOWED = 16  # draws whose processes are followed
 MOST = 24  # visits
@@ -139,7 +139,7 @@ def _probe_dose(request: Request, group: Sequence[Member], course: Course) -> fl
     doses = candidate_doses(request.trial, None)
     slopes = np.zeros(doses.size)
     for typical in group:
-        whom = someone(typical, request.asked, request.trial, request.seed, moment_of(request.fit))
+        whom = someone(typical, request.asked, request.trial, request.seed, request.moment)
         slopes = slopes + typical.weight * _slopes(whom, course.target, doses).mean(axis=0)
     rising = slopes * group[0].curve.sign
     found = rising if course.target == "potency" and rising.max() > 0 else np.abs(slopes)
@@ -171,9 +171,8 @@ def _followed(
     every = np.unique(np.append(times, horizon))
     alone = paths(typical, asked, every, start, seed, wander=False)[target]
     drifts = paths(typical, asked, every, start, seed) | {target: alone}
-    moment, person, columns = moment_of(request.fit), people(typical, asked, seed), []
-    apart = asked.subject is None and bool(effects_in(typical))
-    other = people(typical, Asked("new"), seed).curve if apart else None
+    moment, person, columns = request.moment, people(typical, asked, seed), []
+    other = request.stranger(typical)
     for number in np.searchsorted(every, times):
         given = replace(moment, time=float(every[number])).dosed(typical)
         now = replace(at_time(person, drifts, number), dosed=given)

@@ -41,10 +41,15 @@ def courses_in(member: Member) -> list[Course]:
     return found
 
 
+def mechanism_in(member: Member) -> Mechanism | None:
+    """Return the mechanism of one curve of a fit, as a template, None without one."""
+    return mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+
+
 def drifting(fit: xr.DataTree) -> bool:
     """Return whether sensitivity drifts in a fit, by chance or by a mechanism."""
     member = members(fit)[0]
-    return bool(courses_in(member)) or dosing_terms(member, None)[0] is not None
+    return bool(courses_in(member)) or mechanism_in(member) is not None
 
 
 def dosing_terms(member: Member, kinetics: Term | None) -> tuple[Mechanism | None, Drift | None, Term | None]:
@@ -57,7 +62,7 @@ def dosing_terms(member: Member, kinetics: Term | None) -> tuple[Mechanism | Non
     kinetics : Term, optional
         Template of the pharmacokinetics.
     """
-    mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+    mechanism = mechanism_in(member)
     draws = {str(name): one.values[:, None] for name, one in member.draws.data_vars.items() if one.ndim == 1}
     term = None if mechanism is None else mechanism.with_values(draws)
     if kinetics is None:
@@ -267,7 +272,7 @@ def moment_of(
 
 def _remembered(fit: xr.DataTree, history: RegimenLike, kinetics: Term | None) -> xr.Dataset:
     """Return earlier doses, where something in the fit remembers them."""
-    if kinetics is None and not json.loads(members(fit)[0].draws.attrs.get("mechanism", "{}")):
+    if kinetics is None and mechanism_in(members(fit)[0]) is None:
         raise ValueError(
             "Nothing in the fit remembers the doses of history=, which matter with pharmacokinetics or a mechanism of "
             'the drug only: fit with kinetics= or drift="ReceptorTurnover" first, or leave out history=.'
@@ -299,7 +304,7 @@ def rows_met(fit: xr.DataTree, member: Member, trial: xr.Dataset) -> tuple[np.nd
     if "regimen" not in fit:
         return trial["dose"].values[None, :], drifts
     histories = histories_from(fit["regimen"].to_dataset(), trial)
-    mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+    mechanism = mechanism_in(member)
     parts = []
     for chunk, own in _chunks(member):
         exposure = _exposed(histories, own)
@@ -390,7 +395,7 @@ def sensitivity_over_time(fit: xr.DataTree, **asked: Any) -> xr.Dataset:
         coords=labels_of(fit) | {"time": times},
         attrs={"model": member.label},
     )
-    mechanism = mechanism_from(json.loads(member.draws.attrs.get("mechanism", "{}")))
+    mechanism = mechanism_in(member)
     if mechanism is not None:
         record, regimen = fit["regimen"].to_dataset(), asked.get("regimen")
         begun = start_of(trial) if regimen is not None else first_time(record, trial)
